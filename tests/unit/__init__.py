@@ -1,0 +1,1 @@
+"""Unit tests, a folder for each package: no sockets, no sleeping, no processes."""
