@@ -1,0 +1,73 @@
+"""What a member holds while it tries to lead, and while it leads.  Data only."""
+
+from __future__ import annotations
+
+from attrs import define, frozen
+
+from tile38cm.coordination.promises import Ledger
+from tile38cm.coordination.status import EpochRecord, Settlement, Status
+from tile38cm.model import Position
+
+
+@frozen
+class LocalState:
+    """What the node can say of itself at this moment.
+
+    C{position} is C{None} unless it is proven; C{ready} means that Tile38
+    answers and may be promoted.
+    """
+
+    ready: bool = False
+    position: Position | None = None
+    log_size: int = 0
+
+
+@frozen
+class Candidacy:
+    """A try at becoming leader, from standing until the outcome is known."""
+
+    ticket: int
+    status: Status | None
+    index: int
+    position: Position
+    rounds: int = 0
+    claimed: bool = False
+    #: When the next round of questions is due; infinite while one is out.
+    next_round: float = float("inf")
+
+
+@define
+class Term:
+    """One won epoch, from the transaction to the loss of it."""
+
+    status: Status
+    index: int
+    record: EpochRecord
+    ledger: Ledger
+    change: Settlement | None = None
+    prepared: bool = False
+    opening: bool = False
+    opened: bool = False
+    #: Set when handing over: the final offset; the gate is shut for good.
+    final: int | None = None
+    released: str | None = None
+    #: The largest offset whose reply a client has been given.
+    exposed: int = 0
+    next_beat: float = float("-inf")
+    #: Requests wait or waited until then, so members may be removed for them.
+    wanted_until: float = float("-inf")
+    blocked_since: float | None = None
+    silent_until: float = float("-inf")
+    gate_was_open: bool = False
+
+    @property
+    def epoch(self) -> int:
+        """The number of this term."""
+        return self.status.epoch
+
+    def required(self) -> frozenset[str]:
+        """Whose promise and acknowledgement count: while a change is unsettled, both sets' members."""
+        members = self.status.sync_set
+        if self.change is not None:
+            members |= self.change.wanted.sync_set
+        return members - {self.status.leader}
