@@ -1,0 +1,14 @@
+"""What goes over Tile38's port: bytes in, events out; no transport, no clock.
+
+L{tile38cm.wire.resp}
+    Encodes requests, replies and errors.
+L{tile38cm.wire.requests}
+    Finds requests in what a client sends, as Tile38 does it, within limits.
+L{tile38cm.wire.replies}
+    Finds whole replies, byte for byte, in what a server sends.
+L{tile38cm.wire.commands}
+    The one table of commands: class, keys, who may answer it, what happens twice.
+
+Client bytes: C{RequestParser.feed -> next -> Request(args, raw) -> classify(args) -> Command}.
+Server bytes: C{ReplyParser.feed -> next -> bytes of one reply}.
+"""

@@ -1,0 +1,67 @@
+"""The encoding of RESP2, and of Tile38's JSON answers inside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Literal
+
+OK = b"+OK\r\n"
+NIL = b"$-1\r\n"
+
+#: What C{OUTPUT} chose for a connection.
+Output = Literal["resp", "json"]
+
+#: What a reply is made of: C{str} is a status line, C{None} the nil bulk.
+Value = int | str | bytes | None | Sequence["Value"]
+
+
+def encode_request(args: Sequence[bytes]) -> bytes:
+    """One request as an array of bulk strings, the form that every command allows."""
+    parts = [b"*%d\r\n" % len(args)]
+    parts += [b"$%d\r\n%b\r\n" % (len(arg), arg) for arg in args]
+    return b"".join(parts)
+
+
+def encode_reply(value: Value) -> bytes:
+    """One reply; sequences become arrays, C{str} a status line, C{bytes} a bulk."""
+    if value is None:
+        return NIL
+    if isinstance(value, bytes):
+        return bulk(value)
+    if isinstance(value, str):
+        return b"+%b\r\n" % _line(value)
+    if isinstance(value, int):
+        return b":%d\r\n" % value
+    return b"*%d\r\n" % len(value) + b"".join(map(encode_reply, value))
+
+
+def bulk(value: bytes) -> bytes:
+    """One bulk string."""
+    return b"$%d\r\n%b\r\n" % (len(value), value)
+
+
+def error(text: str, output: Output = "resp") -> bytes:
+    """
+    One error in the form that this connection's C{OUTPUT} asks for.
+
+    @param text: begins with its code, such as C{ERR}; line ends in it become
+        spaces.  As Tile38 does it, JSON leaves the code C{ERR} out and keeps
+        any other.
+    """
+    if output == "resp":
+        return b"-%b\r\n" % _line(text)
+    return bulk(_json({"ok": False, "err": text.removeprefix("ERR "), "elapsed": "0s"}))
+
+
+def okay(output: Output = "resp") -> bytes:
+    """The plain "done" in the form that this connection's C{OUTPUT} asks for."""
+    return OK if output == "resp" else bulk(_json({"ok": True, "elapsed": "0s"}))
+
+
+def _line(text: str) -> bytes:
+    return text.replace("\r", " ").replace("\n", " ").encode()
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
