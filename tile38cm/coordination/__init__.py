@@ -1,0 +1,11 @@
+"""Who leads, and the Consul that it is settled in.
+
+  - C{consul}: the client, one coroutine a request; hands on all names of the next
+  - C{consul_values}: keys, transactions, services, certificates, errors, as frozen values
+  - C{consul_wire}: how answers are judged and read; no I/O
+  - C{consul_agent}: one HTTP request to the agent, bounded in time and size
+  - C{watch}: a blocking query for ever, telling of changes only
+
+A watch asks through the client and hands values upward by the callable that it
+was given; what they mean is decided in the modules above.
+"""
