@@ -1,0 +1,221 @@
+"""What a member writes into Consul: C{status}, the lock, its own key, epochs.
+
+Every write here ends in certainty: a compare-and-set whose answer was lost is
+repeated at its index until the index moves (L{Settlement} has the rule).
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import evolve, frozen
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from tile38cm.coordination.consul import Cas, Consul, ConsulError, KeyValue, Lock, Op, Refused, Set, Unclear, Unlock
+from tile38cm.coordination.status import EPOCHS, LEADER_KEY, MEMBERS, STATUS_KEY, EpochRecord, Rubbish, Settlement, Status
+from tile38cm.tasks import pause
+
+#: Seconds; Consul's least. Nothing is decided by it: it only tidies up after the dead.
+SESSION_TTL = 10.0
+#: Seconds between tries while an answer is outstanding: short, since a failover may wait for it.
+RETRY = 0.1
+#: After a refusal (permissions, configuration): an operator has to act.
+REFUSED_RETRY = 1.0
+
+
+@frozen
+class Settled:
+    """The certain outcome of a L{Settlement}, and what Consul holds now."""
+
+    won: bool
+    status: Status | None
+    index: int
+
+
+class ClusterStore:
+    """The keys of one cluster, as one member reads and writes them.
+
+    @param prefix: the lock prefix, without a trailing slash.
+    @param on_lock: told whether this member's session holds the lock, when that is seen to change.
+    """
+
+    _log = Logger()
+
+    def __init__(self, consul: Consul, prefix: str, member: str, clock: IReactorTime) -> None:
+        self._consul = consul
+        self._prefix = prefix
+        self._member = member
+        self._clock = clock
+        self._session: str | None = None
+        self._trouble = ""
+
+    def key(self, *names: object) -> str:
+        """A key below the prefix."""
+        return "/".join([self._prefix, *map(str, names)])
+
+    # -- status ---------------------------------------------------------------
+
+    def parse_status(self, found: KeyValue | None) -> tuple[Status | None, int]:
+        """The document and its index; fails with L{Rubbish}."""
+        if found is None:
+            return None, 0
+        return Status.decode(found.value), found.modify_index
+
+    async def read_status(self) -> tuple[Status | None, int]:
+        """As Consul's leader confirms it; fails with C{ConsulError} or L{Rubbish}."""
+        answer = await self._consul.get(self.key(STATUS_KEY), consistent=True)
+        return self.parse_status(answer.value)
+
+    async def settle(self, settlement: Settlement, record: EpochRecord | None = None) -> Settled:
+        """Write C{status}, take the lock with it, and C{record} if given; returns when it is certain.
+
+        That may take as long as Consul is away; cancelling leaves it open.
+        """
+        while True:
+            wanted = settlement.attempt(lambda: secrets.token_hex(8))
+            try:
+                ops = await self._operations(wanted, settlement.index, record)
+                answer = await self._consul.txn(*ops)
+                if answer.ok:
+                    self._went_well()
+                    return Settled(True, wanted, _index_of(answer.results, self.key(STATUS_KEY)))
+                if any("session" in e.what and "invalid" in e.what for e in answer.errors):
+                    self._session = None
+                status, index = await self.read_status()
+            except Rubbish as e:
+                await self._again(f"the status in Consul is rubbish: {e}", REFUSED_RETRY)
+                continue
+            except Refused as e:
+                if "session" in str(e):
+                    self._session = None
+                await self._again(str(e), REFUSED_RETRY)
+                continue
+            except ConsulError as e:
+                await self._again(str(e), RETRY)
+                continue
+            self._went_well()
+            outcome = settlement.outcome(status, index)
+            if outcome is not None:
+                return Settled(outcome, status, index)
+            await pause(self._clock, RETRY)
+
+    async def _operations(self, wanted: Status, index: int, record: EpochRecord | None) -> list[Op]:
+        session = await self._own_session()
+        ops: list[Op] = [Cas(self.key(STATUS_KEY), wanted.encode(), index)]
+        lock = (await self._consul.get(self.key(LEADER_KEY), consistent=True)).value
+        if lock is not None and lock.session is not None and lock.session != session:
+            ops.append(Unlock(lock.key, lock.session))
+        ops.append(Lock(self.key(LEADER_KEY), self._member.encode(), session))
+        if record is not None:
+            ops.append(Set(self.key(EPOCHS, record.epoch), record.encode()))
+        return ops
+
+    async def _again(self, trouble: str, seconds: float) -> None:
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self._log.warn("writing the status has to wait: {trouble}", trouble=trouble)
+        await pause(self._clock, seconds)
+
+    def _went_well(self) -> None:
+        if self._trouble:
+            self._log.info("writing the status works again")
+            self._trouble = ""
+
+    # -- session and lock -----------------------------------------------------
+
+    async def _own_session(self) -> str:
+        if self._session is None:
+            # No node checks and no lock delay: with them the transaction of a
+            # takeover is refused for as long as the delay runs.
+            self._session = await self._consul.session_create(f"tile38cm {self._member}", ttl=SESSION_TTL)
+        return self._session
+
+    def holds(self, lock: KeyValue | None) -> bool:
+        """Whether the lock key, as seen, is locked by this member's session."""
+        return lock is not None and lock.session is not None and lock.session == self._session
+
+    async def keep_session(self) -> None:
+        """Renew the session for ever; a lost one is made again where it is next needed."""
+        while True:
+            await pause(self._clock, SESSION_TTL / 3)
+            try:
+                if self._session is not None and not await self._consul.session_renew(self._session):
+                    self._log.warn("the session in Consul has ended; a new one will be made")
+                    self._session = None
+            except ConsulError:
+                pass  # the watches tell of an absent Consul; the session outlives its absence
+
+    async def leave(self) -> None:
+        """Destroy the session, and with it the lock and this member's hold on its key."""
+        session, self._session = self._session, None
+        if session is not None:
+            try:
+                await self._consul.delete(self.key(MEMBERS, self._member))
+                await self._consul.session_destroy(session)
+            except ConsulError as e:
+                self._log.info("the session was left to expire: {e}", e=str(e))
+
+    # -- members, epochs, secret ----------------------------------------------
+
+    async def announce(self, state: Mapping[str, Any]) -> bool:
+        """Write this member's own key under its session; fails with C{ConsulError}."""
+        try:
+            session = await self._own_session()
+            value = json.dumps(dict(state), sort_keys=True).encode()
+            return await self._consul.put(self.key(MEMBERS, self._member), value, acquire=session)
+        except Refused as e:
+            if "session" in str(e):
+                self._session = None
+            raise
+
+    async def epochs(self) -> dict[int, EpochRecord]:
+        """All recorded terms; a record that cannot be read is left out. Fails with C{ConsulError}."""
+        found = (await self._consul.get_tree(self.key(EPOCHS) + "/", consistent=True)).value
+        records = {}
+        for entry in found:
+            try:
+                record = EpochRecord.decode(entry.value)
+            except Rubbish as e:
+                self._log.error("{key} is rubbish: {e}", key=entry.key, e=str(e))
+                continue
+            records[record.epoch] = record
+        return records
+
+    async def write_record(self, record: EpochRecord, still_wanted: Callable[[], bool]) -> bool:
+        """Write the start of a won epoch; only its leader does. Repeats until it is there.
+
+        @return: whether it was written before C{still_wanted} said no.
+        """
+        while still_wanted():
+            try:
+                if await self._consul.put(self.key(EPOCHS, record.epoch), record.encode()):
+                    return True
+            except Refused as e:
+                await self._again(str(e), REFUSED_RETRY)
+            except Unclear as e:
+                await self._again(str(e), RETRY)
+        return False
+
+    async def secret(self) -> str:
+        """The cluster's shared secret, made by whoever comes first; fails with C{ConsulError}."""
+        key = self.key("secret")
+        found = (await self._consul.get(key, consistent=True)).value
+        if found is None:
+            await self._consul.put(key, secrets.token_hex(32).encode(), cas=0)
+            found = (await self._consul.get(key, consistent=True)).value
+        if found is None:
+            raise Unclear("the cluster's secret was not stored")
+        return found.value.decode("ascii", "replace")
+
+
+def _index_of(results: tuple[KeyValue, ...], key: str) -> int:
+    return next((r.modify_index for r in results if r.key == key), 0)
+
+
+def with_start(record: EpochRecord, start: int, time: str) -> EpochRecord:
+    """The record of a term whose leader's log began it at C{start}."""
+    return evolve(record, start=start, time=time)

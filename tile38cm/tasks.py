@@ -1,0 +1,67 @@
+"""Coroutines that somebody owns: started, logged when they fail, cancelled at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+
+async def pause(clock: IReactorTime, seconds: float) -> None:
+    """Go on after C{seconds}; cancelled with whoever waits."""
+    await deferLater(clock, seconds)  # type: ignore[arg-type]  # zope: an IReactorTime is what it takes
+
+
+class Tasks:
+    """The coroutines of one owner.
+
+    A failure is logged as such (it is a mistake of ours) and ends only its
+    own coroutine.
+    """
+
+    _log = Logger()
+
+    def __init__(self) -> None:
+        self._running: set[Deferred[Any]] = set()
+        self._closed = False
+
+    def start(self, work: Coroutine[Deferred[Any], Any, object], name: str) -> Deferred[Any] | None:
+        """Run C{work} from this turn on; C{None} when the owner has stopped already."""
+        if self._closed:
+            work.close()
+            return None
+        task = Deferred.fromCoroutine(work)
+        self._running.add(task)
+        task.addBoth(self._ended, task, name)
+        return task
+
+    def _ended(self, result: object, task: Deferred[Any], name: str) -> None:
+        self._running.discard(task)
+        if isinstance(result, Failure) and not result.check(CancelledError):
+            self._log.failure("{name} failed", result, name=name)
+
+    async def cancel(self) -> None:
+        """Cancel all and return when they have ended; nothing starts any more."""
+        self._closed = True
+        running = list(self._running)
+        ended = DeferredList([_end_of(task) for task in running])
+        for task in running:
+            task.cancel()
+        await ended
+
+
+def _end_of(task: Deferred[Any]) -> Deferred[None]:
+    """Fires when C{task} has, without taking part in its chain's result."""
+    end: Deferred[None] = Deferred()
+
+    def pass_on(result: object) -> object:
+        end.callback(None)
+        return result
+
+    task.addBoth(pass_on)
+    return end
