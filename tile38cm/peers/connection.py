@@ -1,0 +1,122 @@
+"""One conversation between two managers, as either side sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import hiredis
+from twisted.internet.interfaces import ITransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from tile38cm.peers.messages import BadMessage
+
+#: Before a peer has shown who it is, it may not make us hold more than this.
+GREETING_BYTES = 4096
+
+Receive = Callable[[list[bytes]], None]
+Lost = Callable[[str], None]
+
+
+class PeerError(Exception):
+    """A peer cannot be reached, refused us, or broke the conversation off."""
+
+
+class NotLeader(PeerError):
+    """The peer does not lead, or not yet; ask again soon, or somebody else."""
+
+
+def _ignore(_: object) -> None:
+    """Nobody listens."""
+
+
+class PeerConnection(Protocol):
+    """Messages in, messages out.
+
+    C{receive} gets each message; what it raises as L{BadMessage} closes the
+    connection.  C{lost} is told once, with a reason for people.
+    """
+
+    _log = Logger()
+
+    def __init__(self) -> None:
+        self.receive: Receive = _ignore
+        self.lost: Lost = _ignore
+        self.peer = "?"
+        self.trusted = False
+        self._reader = hiredis.Reader()
+        self._greeted = 0
+        self._becoming: Protocol | None = None
+        self._ended = False
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._becoming is not None:
+            self._becoming.dataReceived(data)
+            return
+        if not self.trusted:
+            self._greeted += len(data)
+            if self._greeted > GREETING_BYTES:
+                self.close("too much was sent before the greeting ended")
+                return
+        try:
+            self._reader.feed(data)
+            while self._becoming is None and not self._ended:
+                message: Any = self._reader.gets()
+                if message is False:
+                    break
+                self.receive(_words(message))
+        except (hiredis.HiredisError, BadMessage) as e:
+            self.close(f"the peer sent rubbish: {e}")
+
+    def send(self, *words: bytes) -> None:
+        """Say something; nothing happens when the connection has ended."""
+        if self.transport is not None and not self._ended:
+            self.transport.write(hiredis.pack_command(words))  # type: ignore[arg-type]  # typed for one word only
+
+    def error(self, text: str) -> None:
+        """Refuse, and close."""
+        if self.transport is not None and not self._ended:
+            self.transport.write(b"-%s\r\n" % text.encode())
+            self.transport.loseConnection()
+
+    def close(self, why: str) -> None:
+        """End at once; C{lost} is told C{why}."""
+        if not self._ended:
+            self._end(why)
+            if self.transport is not None:
+                self.transport.abortConnection()  # type: ignore[attr-defined]  # ITCPTransport, and TLS's
+
+    def pause(self, paused: bool) -> None:
+        """Stop or go on reading; a peer that may not send waits in its own buffers."""
+        producer: Any = self.transport
+        if not self._ended:
+            (producer.pauseProducing if paused else producer.resumeProducing)()
+
+    def become(self, protocol: Protocol) -> None:
+        """From now on the bytes are another protocol's."""
+        self._becoming = protocol
+        transport: ITransport | None = self.transport
+        assert transport is not None
+        protocol.makeConnection(transport)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._becoming is not None:
+            self._becoming.connectionLost(reason)
+        else:
+            self._end(reason.getErrorMessage())
+
+    def _end(self, why: str) -> None:
+        if not self._ended:
+            self._ended = True
+            self.lost(why)
+
+
+def _words(message: object) -> list[bytes]:
+    """A message as words; an error reply becomes the one word that begins with C{-}."""
+    if isinstance(message, hiredis.ReplyError):
+        return [b"-" + str(message).encode()]
+    if isinstance(message, list) and message and all(isinstance(w, bytes) for w in message):
+        return message
+    raise BadMessage("not an array of strings")
