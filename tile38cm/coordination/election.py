@@ -166,7 +166,7 @@ class Election:
             return None
         core.see(beat.epoch)
         self._promise(beat.epoch, beat.lease)
-        return Answer(core.me, beat.epoch, beat.seq, core.local().position)
+        return Answer(core.me, beat.epoch, beat.seq, core.local().acknowledged)
 
     def _promise(self, epoch: int, lease: float) -> None:
         core = self._core

@@ -13,12 +13,14 @@ from tile38cm.model import Position
 class LocalState:
     """What the node can say of itself at this moment.
 
-    C{position} is C{None} unless it is proven; C{ready} means that Tile38
-    answers and may be promoted.
+    C{position} is how far it has taken bytes over, C{None} unless that is
+    proven; C{acknowledged} how much of it was handed on to Tile38; C{ready}
+    means that Tile38 answers and may be promoted.
     """
 
     ready: bool = False
     position: Position | None = None
+    acknowledged: Position | None = None
     log_size: int = 0
 
 

@@ -1,0 +1,52 @@
+"""The last bytes that a bridge has delivered, kept so that others can catch up from them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from attrs import define, field
+
+from tile38cm.peers.messages import Data
+
+
+@define
+class Backlog:
+    """Whole commands of the log, by epoch and offset; the oldest go when C{limit} bytes are held.
+
+    Within an epoch the pieces are contiguous: a gap forgets what came before it.
+    """
+
+    limit: int
+    size: int = 0
+    _pieces: deque[Data] = field(factory=deque)
+
+    def append(self, data: Data) -> None:
+        """Keep a piece that follows the last one."""
+        if self._pieces and not self._follows(self._pieces[-1], data):
+            self.clear()
+        self._pieces.append(data)
+        self.size += len(data.payload)
+        while self.size > self.limit and self._pieces:
+            self.size -= len(self._pieces.popleft().payload)
+
+    def _follows(self, last: Data, data: Data) -> bool:
+        # The first piece of a later epoch follows whatever was delivered before it.
+        return data.epoch > last.epoch or (data.epoch == last.epoch and data.start == last.end)
+
+    def clear(self) -> None:
+        """Forget all: this node has started over."""
+        self._pieces.clear()
+        self.size = 0
+
+    def covers(self, epoch: int, start: int, end: int) -> bool:
+        """Whether bytes C{start..end} of an epoch are all there."""
+        kept = [p for p in self._pieces if p.epoch == epoch]
+        return bool(kept) and kept[0].start <= start and kept[-1].end >= end
+
+    def read(self, epoch: int, start: int, end: int) -> Iterator[Data]:
+        """Those bytes, in pieces; both ends must be ends of commands."""
+        for piece in list(self._pieces):
+            if piece.epoch == epoch and piece.end > start and piece.start < end:
+                first, last = max(piece.start, start), min(piece.end, end)
+                yield Data(epoch, last, piece.payload[first - piece.start : last - piece.start])

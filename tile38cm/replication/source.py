@@ -1,0 +1,188 @@
+"""The leader's side of replication: each follower gets the log from where it stands.
+
+A follower asks for C{BRIDGE}; the answer is I{continue} or I{start over}.
+Then come pieces of whole commands, each with its epoch and end offset; the
+follower acknowledges offsets on the same connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from attrs import define, frozen
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from tile38cm.coordination.election import Election
+from tile38cm.coordination.status import EpochRecord
+from tile38cm.peers.connection import PeerConnection
+from tile38cm.peers.messages import ACK, EPOCH, OVER, PUBLISH, Attach, BadMessage, Data, Resume, number
+from tile38cm.replication.backlog import Backlog
+from tile38cm.replication.feed import LogFeed
+from tile38cm.replication.history import Continue, PresentLog, StartOver, plan
+from tile38cm.replication.stream import Chunk, Kind
+from tile38cm.tasks import Tasks
+from tile38cm.tile38 import Tile38, Tile38Error
+
+@frozen
+class Reign:
+    """What a leader needs to know of history to serve its followers."""
+
+    epoch: int
+    start: int
+    records: Mapping[int, EpochRecord]
+    same_log: frozenset[int] = frozenset()
+
+
+@define(eq=False)
+class _Follower:
+    """One attached follower."""
+
+    member: str
+    conn: PeerConnection
+    epoch: int
+    #: The log's end when it was attached: beyond that it has caught up.
+    target: int
+    acked: int = -1
+    feed: LogFeed | None = None
+    paused: bool = False
+    ended: bool = False
+
+
+class Source:
+    """Feeds all followers of this node while it leads.
+
+    @param on_log_lost: told when the local log ends, so that the term must end too.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        local: Tile38,
+        clock: IReactorTime,
+        election: Election,
+        backlog: Backlog,
+        on_log_lost: Callable[[str], None],
+    ) -> None:
+        self._local = local
+        self._clock = clock
+        self._election = election
+        self._backlog = backlog
+        self._on_log_lost = on_log_lost
+        self._reign: Reign | None = None
+        self._followers: dict[str, _Follower] = {}
+        self._tasks = Tasks()
+
+    def lead(self, reign: Reign) -> None:
+        """Begin to serve; only once the epoch's start is written for all to see."""
+        self._reign = reign
+
+    def retire(self) -> None:
+        """Serve no more: this node's term has ended."""
+        self._reign = None
+        for follower in list(self._followers.values()):
+            follower.conn.close("this node leads no more")
+
+    async def stop(self) -> None:
+        """End for good."""
+        self.retire()
+        await self._tasks.cancel()
+
+    def lag(self) -> Mapping[str, int]:
+        """The last acknowledged offset of each follower."""
+        return {f.member: f.acked for f in self._followers.values()}
+
+    def accept(self, conn: PeerConnection, words: Sequence[bytes]) -> None:
+        """A follower wants the log."""
+        attach = Attach.read(words)
+        if self._reign is None:
+            conn.error("NOTLEADER this node does not lead, or not yet")
+            return
+        self._tasks.start(self._attach(conn, attach, self._reign), "attaching a follower")
+
+    async def _attach(self, conn: PeerConnection, attach: Attach, reign: Reign) -> None:
+        try:
+            end = await self._local.log_size()
+        except Tile38Error as e:
+            conn.error(f"NOTLEADER {e}")
+            return
+        if self._reign is not reign:
+            conn.error("NOTLEADER this node leads no more")
+            return
+        log = PresentLog(reign.epoch, end, reign.same_log)
+        decision = plan(attach.position, reign.records, log, self._backlog)
+        if isinstance(decision, StartOver):
+            self._start_over(conn, decision)
+        else:
+            self._continue(conn, decision, reign, end)
+
+    def _start_over(self, conn: PeerConnection, decision: StartOver) -> None:
+        """It erases its data, so it must be out of the sync set for certain."""
+        if not self._election.expel(conn.peer):
+            conn.error("WAIT it is being taken out of the sync set")
+            return
+        self._log.warn("{member} has to start over: {reason}", member=conn.peer, reason=decision.reason)
+        conn.send(OVER, decision.reason.encode())
+        conn.transport.loseConnection()  # type: ignore[union-attr,misc]  # connected, or accept were not called
+
+    def _continue(self, conn: PeerConnection, decision: Continue, reign: Reign, end: int) -> None:
+        old = self._followers.get(conn.peer)
+        if old is not None:
+            old.conn.close("the follower has connected again")
+        follower = _Follower(conn.peer, conn, reign.epoch, end)
+        self._followers[conn.peer] = follower
+        conn.receive = lambda message: self._receive(follower, message)
+        conn.lost = lambda why: self._lost(follower, why)
+        self._log.info("{member} continues at {begin}", member=conn.peer, begin=str(decision.begin))
+        conn.send(*Resume(decision.begin, decision.length(end)).words())
+        for segment in decision.segments:
+            for data in self._backlog.read(segment.epoch, segment.start, segment.end):
+                conn.send(*data.words())
+        if decision.segments:
+            conn.send(EPOCH, b"%d" % reign.epoch, b"%d" % decision.log_from)
+        follower.feed = LogFeed(
+            self._local, self._clock, decision.log_from, _Sink(self, follower)
+        )
+        conn.transport.registerProducer(follower.feed, True)  # type: ignore[union-attr]
+        follower.feed.start()
+
+    def _receive(self, follower: _Follower, message: list[bytes]) -> None:
+        if message[0] != ACK or len(message) != 3:
+            raise BadMessage("expected an acknowledgement")
+        epoch, offset = number(message[1]), number(message[2])
+        if epoch != follower.epoch:
+            return  # still on the bytes of an earlier epoch
+        follower.acked = offset
+        self._election.acknowledged(follower.member, epoch, offset)
+        if offset >= follower.target:
+            self._election.admit(follower.member)
+
+    def _lost(self, follower: _Follower, why: str) -> None:
+        follower.ended = True
+        if follower.feed is not None:
+            follower.feed.stop()
+        if self._followers.get(follower.member) is follower:
+            del self._followers[follower.member]
+            self._election.disconnected(follower.member)
+            self._log.info("{member} has left the replication: {why}", member=follower.member, why=why)
+
+
+@frozen
+class _Sink:
+    """Where a follower's feed delivers."""
+
+    source: Source
+    follower: _Follower
+
+    def deliver(self, chunk: Chunk, end: int) -> None:
+        """A piece of the log that ends at C{end}, or messages for subscribers."""
+        if chunk.kind is Kind.DATA:
+            self.follower.conn.send(*Data(self.follower.epoch, end, chunk.payload).words())
+        else:
+            self.follower.conn.send(PUBLISH, chunk.payload)
+
+    def ended(self, why: str) -> None:
+        """The local log gives nothing more."""
+        self.follower.conn.close(why)
+        self.source._on_log_lost(why)
