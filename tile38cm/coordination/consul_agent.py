@@ -212,7 +212,8 @@ class AgentLink:
         )
         body = await _read_body(response, MAX_ANSWER)
         self._warn_of_filter(response.headers, request.path)
-        index = response.headers.getRawHeaders("X-Consul-Index", [None])[0]
+        # Names as bytes: Twisted caches them by equality, and str beside bytes is a warning under -b.
+        index = response.headers.getRawHeaders(b"X-Consul-Index", [b""])[0].decode("ascii", "replace")
         if response.code >= 300:
             body = self._hide(body.decode("utf-8", "replace")).encode()
         return Answer(response.code, body, index)
@@ -230,10 +231,10 @@ class AgentLink:
         headers = Headers()
         token = self._token()
         if token:
-            headers.setRawHeaders("X-Consul-Token", [token])
+            headers.setRawHeaders(b"X-Consul-Token", [token.encode()])
         if self._settings.http_auth is not None:
-            encoded = b64encode(self._settings.http_auth.value.encode()).decode("ascii")
-            headers.setRawHeaders("Authorization", [f"Basic {encoded}"])
+            encoded = b64encode(self._settings.http_auth.value.encode())
+            headers.setRawHeaders(b"Authorization", [b"Basic " + encoded])
         return headers
 
     def _hide(self, text: str) -> str:
@@ -246,8 +247,8 @@ class AgentLink:
 
     def _warn_of_filter(self, headers: Headers, path: str) -> None:
         """Say once that Consul left things out: lists then look emptier than they are."""
-        filtered = headers.getRawHeaders("X-Consul-Results-Filtered-By-ACLs", [])
-        if filtered == ["true"] and not self._warned_of_filter:
+        filtered = headers.getRawHeaders(b"X-Consul-Results-Filtered-By-ACLs", [])
+        if filtered == [b"true"] and not self._warned_of_filter:
             self._warned_of_filter = True
             self._log.warn(
                 "Consul's ACLs hide results from this token (seen on {path}); it lacks read rights", path=path

@@ -52,7 +52,7 @@ class Answer:
 
     status: int
     body: bytes
-    index: str | None = None
+    index: str = ""
 
     @property
     def text(self) -> str:
@@ -86,7 +86,7 @@ def rubbish(what: str) -> NoReturn:
 def read_index(answer: Answer) -> int:
     """The index to block on; Consul's own rule is to take 0 as 1."""
     text = answer.index
-    if text is None or not (text.isascii() and text.isdigit()) or len(text) > 20:
+    if not (text.isascii() and text.isdigit()) or len(text) > 20:
         rubbish("no X-Consul-Index")
     return max(1, int(text))
 
