@@ -1,0 +1,30 @@
+"""W and R, the two ports that applications use.
+
+L{tile38cm.proxy.listener}
+    The factory behind a port: who is let in, and for what.
+L{tile38cm.proxy.client}
+    One connection: bytes to requests, replies to bytes.
+L{tile38cm.proxy.conversation}
+    One client's requests in order: held, sent, released, judged when a server is lost.
+L{tile38cm.proxy.exchange}
+    One request with its reply, and what must be true before the reply is released.
+L{tile38cm.proxy.link}
+    The way to a client's server: chosen, connected, left.
+L{tile38cm.proxy.upstream}
+    One connection to a server: prepared, written to, its replies told apart.
+L{tile38cm.proxy.sides}
+    What makes W and R different, who waits there, draining.
+L{tile38cm.proxy.live}
+    Fences and subscriptions: two connections become a pipe.
+L{tile38cm.proxy.limits}
+    Limits, counters, the budget for what is held.
+L{tile38cm.proxy.partners}
+    What all this needs of gate, routes and the nodes' own protocol.
+
+A request's way::
+
+    client -> wire.requests -> wire.commands: refused? answered here
+           -> conversation: held until there is a server and, on a leader's W, an open gate
+           -> link -> upstream -> server
+    client <- conversation: in order, when gate and acknowledgements allow <- wire.replies <- upstream
+"""

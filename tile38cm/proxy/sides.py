@@ -1,0 +1,261 @@
+"""
+What W and R have in common, and where they differ.
+
+A side knows where requests may go now, which it refuses, and which clients
+wait for that to change.  W sends to the leader, and while that is this node
+every reply passes the gate; R sends to any node that is ready.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from tile38cm.proxy.limits import Counters, HoldBudget, Limits
+from tile38cm.proxy.partners import Gate, Routes, Target
+from tile38cm.settings import Secret
+from tile38cm.wire.commands import Command
+
+#: How often clients that wait are looked at for requests that waited too long, in seconds.
+SWEEP = 0.1
+
+
+class Waiter(Protocol):
+    """A client's conversation, as far as its side is concerned."""
+
+    def look_again(self) -> None:
+        """The routes changed: release, send or answer what can be."""
+
+    def gate_moved(self) -> None:
+        """The gate changed: release or send what can be."""
+
+    def expire(self, now: float) -> None:
+        """Answer what has waited too long."""
+
+    def close_live(self) -> None:
+        """End a live connection."""
+
+
+@define(eq=False)
+class Side:
+    """One of W and R; L{Writer} and L{Reader} are the two there are."""
+
+    routes: Routes
+    clock: IReactorTime
+    limits: Limits
+    budget: HoldBudget
+    counters: Counters = field(factory=Counters)
+    password: Secret | None = None
+    #: No request is sent to the local server.
+    draining: bool = field(default=False, init=False)
+    #: Requests sent whose replies have not been released.
+    in_flight: int = field(default=0, init=False)
+    _conversations: set[Waiter] = field(factory=set, init=False)
+    _waiting: set[Waiter] = field(factory=set, init=False)
+    _sweep: IDelayedCall | None = field(default=None, init=False)
+    _complaint: str = field(default="", init=False)
+    _log = Logger()
+
+    #: What such a side answers, without the code, to another node that asks in vain.
+    elsewhere = "NOTHERE"
+    #: The gate that replies of the local server pass, if any.
+    gate: Gate | None = None
+
+    def start(self) -> None:
+        """Listen for changes of the routes."""
+        self.routes.subscribe(self.look_again)
+
+    def stop(self) -> None:
+        """Listen no more; who still waits is not looked at again."""
+        self.routes.unsubscribe(self.look_again)
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+
+    def pick(self, current: Target | None, failed: Sequence[Target], from_peer: bool) -> Target | None:
+        """
+        The server to use now.
+
+        @param current: the one in use, kept if that is right.
+        @param failed: not these.
+        @param from_peer: the client is another node, whose requests are never sent on.
+        """
+        raise NotImplementedError
+
+    def refusal(self, command: Command) -> str | None:
+        """Why this side does not take the command, worded as an error."""
+        if command.refusal is not None:
+            return f"ERR '{command.name}' is refused by tile38cm: {command.refusal}"
+        return None
+
+    # -- who is there, and who waits
+
+    def join(self, conversation: Waiter) -> None:
+        """A client came."""
+        self._conversations.add(conversation)
+
+    def leave(self, conversation: Waiter) -> None:
+        """A client went."""
+        self._conversations.discard(conversation)
+        self._waiting.discard(conversation)
+
+    def wait(self, conversation: Waiter) -> None:
+        """This client waits for the gate, the routes, or an acknowledgement."""
+        if conversation in self._waiting:
+            return
+        self._waiting.add(conversation)
+        if self._sweep is None:
+            self._sweep = self.clock.callLater(SWEEP, self._swept)
+
+    def wait_no_more(self, conversation: Waiter) -> None:
+        """This client has nothing to wait for."""
+        self._waiting.discard(conversation)
+
+    @property
+    def waiting(self) -> int:
+        """How many clients wait."""
+        return len(self._waiting)
+
+    def look_again(self) -> None:
+        """Have every client look where its requests belong now."""
+        for conversation in list(self._conversations):
+            conversation.look_again()
+
+    def close_live(self) -> None:
+        """End all live connections: their server is about to lose or replace its data."""
+        for conversation in list(self._conversations):
+            conversation.close_live()
+
+    def sent(self, count: int) -> None:
+        """So many requests went out."""
+        self.in_flight += count
+        self.counters.proxied += count
+
+    def landed(self, count: int) -> None:
+        """So many requests that went out are done with."""
+        self.in_flight -= count
+
+    def complain(self, reason: str) -> None:
+        """Log why a server cannot be used, once until the reason changes."""
+        if reason != self._complaint:
+            self._complaint = reason
+            self._log.warn("a server cannot be used: {reason}", reason=reason)
+
+    def content(self) -> None:
+        """A server answers: the same complaint is worth a line again."""
+        self._complaint = ""
+
+    def _swept(self) -> None:
+        self._sweep = None
+        now = self.clock.seconds()
+        for conversation in list(self._waiting):
+            conversation.expire(now)
+        if self._waiting and self._sweep is None:
+            self._sweep = self.clock.callLater(SWEEP, self._swept)
+
+
+@define(eq=False, kw_only=True)
+class Writer(Side):
+    """W: to the leader, wherever it is."""
+
+    elsewhere = "NOTLEADER"
+
+    gate: Gate
+    _seen: tuple[bool, int] = field(default=(False, -1), init=False)
+    _drained: list[Deferred[None]] = field(factory=list, init=False)
+
+    def start(self) -> None:
+        """Listen for changes of routes and gate."""
+        super().start()
+        self.gate.subscribe(self._gate_moved)
+
+    def stop(self) -> None:
+        """Listen no more."""
+        self.gate.unsubscribe(self._gate_moved)
+        super().stop()
+
+    def pick(self, current: Target | None, failed: Sequence[Target], from_peer: bool) -> Target | None:
+        """The leader; for another node's requests only if it is this one and stays it."""
+        target = self.routes.writer()
+        if target is None or target in failed:
+            return None
+        return target if target.local or not from_peer else None
+
+    def wait(self, conversation: Waiter) -> None:
+        """As for each side; the gate hears of it, so that the set may shrink."""
+        if conversation not in self._waiting:
+            self.gate.waiting()
+        super().wait(conversation)
+
+    def landed(self, count: int) -> None:
+        """As for each side; the last one ends a drain."""
+        super().landed(count)
+        if self.draining and not self.in_flight:
+            waiting, self._drained = self._drained, []
+            for drained in waiting:
+                drained.callback(None)
+
+    async def drain(self, timeout: float) -> bool:
+        """
+        Send nothing more to the local server, and wait until all that was sent
+        is answered and released.
+
+        @return: whether that came to pass within C{timeout} seconds; either
+            way nothing is sent until L{resume}.
+        """
+        self.draining = True
+        self.look_again()
+        if not self.in_flight:
+            return True
+        drained: Deferred[None] = Deferred()
+        self._drained.append(drained)
+        try:
+            await drained.addTimeout(timeout, self.clock)
+        except TimeoutError:
+            self._drained.remove(drained)
+            return False
+        return True
+
+    def resume(self) -> None:
+        """Send again; the opposite of L{drain}."""
+        self.draining = False
+        self.look_again()
+
+    def _gate_moved(self) -> None:
+        """All look when the gate opened, shut or changed its epoch; else only who waits."""
+        now = (self.gate.is_open(), self.gate.epoch)
+        if now != self._seen:
+            self._seen = now
+            concerned = self._conversations
+        else:
+            concerned = self._waiting
+        for conversation in list(concerned):
+            conversation.gate_moved()
+
+
+@define(eq=False)
+class Reader(Side):
+    """R: to any node that is ready, and for each client the same one while it is."""
+
+    elsewhere = "NOTREADY"
+
+    def pick(self, current: Target | None, failed: Sequence[Target], from_peer: bool) -> Target | None:
+        """The one in use while it is a candidate, else the first candidate that did not fail."""
+        candidates = self.routes.readers()
+        if current is not None and current in candidates:
+            return current
+        for target in candidates:
+            if target not in failed and (target.local or not from_peer):
+                return target
+        return None
+
+    def refusal(self, command: Command) -> str | None:
+        """Besides what no side takes, what only the leader may run."""
+        if command.leader and command.refusal is None:
+            return f"ERR write commands go to the writer port: '{command.name}' was refused"
+        return super().refusal(command)

@@ -1,0 +1,112 @@
+"""
+Whole replies out of a server's bytes, byte for byte.
+
+A proxy needs to know where one reply ends, not what it says, so nothing is
+decoded here but the lengths.  A reply is kept whole until its last byte came.
+"""
+
+from __future__ import annotations
+
+import re
+
+#: The longest status or error line, in bytes; a script's error holds its stack.
+MAX_LINE = 1024 * 1024
+
+_BULK, _ARRAY = b"$*"
+_LINES = frozenset(b"+-:")
+_ROLE = re.compile(rb"\*3\r\n\$6\r\nmaster\r\n:(\d+)\r\n|\$\d+\r\n\{.*?\"role\":\"master\",\"offset\":(\d+)")
+#: What Tile38 answers when it has done nothing because of its role or state.
+_NOT_EXECUTED = re.compile(
+    rb"(?:-|\$\d+\r\n\{\"ok\":false,\"err\":\")"
+    rb"(?:(?:ERR )?(?:not the leader|read only|catching up to leader)|LOADING )"
+)
+_JSON_FAILURE = re.compile(rb"\$\d+\r\n\{\"ok\":false")
+
+
+class BadReply(Exception):
+    """The server did not speak RESP2; the connection is of no use any more."""
+
+
+class ReplyParser:
+    """Feed it what came, then ask for the next reply until there is none."""
+
+    def __init__(self) -> None:
+        self._data: bytes | bytearray = b""
+        #: Where the current reply begins, and how far it was understood.
+        self._start = 0
+        self._next = 0
+        #: How many values are still missing in the current reply.
+        self._missing = 1
+
+    def feed(self, data: bytes) -> None:
+        """Take what the server sent; what is left of earlier bytes stays in front of it."""
+        if self._start == len(self._data):
+            self._data = data
+        else:
+            # As for requests: a bytearray keeps many small pieces from becoming quadratic.
+            if isinstance(self._data, bytes):
+                self._data = bytearray(memoryview(self._data)[self._start :])
+            else:
+                del self._data[: self._start]
+            self._data += data
+        self._next -= self._start
+        self._start = 0
+
+    def next(self) -> bytes | None:
+        """
+        All bytes of the next reply, or C{None} if more are needed for it.
+
+        @raise BadReply: no reply begins like that.
+        """
+        data, at, missing = self._data, self._next, self._missing
+        size = len(data)
+        while missing:
+            end = data.find(b"\r\n", at)
+            if end < 0:
+                if size - at > MAX_LINE:
+                    raise BadReply(f"a line of more than {MAX_LINE} bytes")
+                break
+            kind, behind = data[at], end + 2
+            if kind == _BULK:
+                behind += max(_length(data[at + 1 : end]) + 2, 0) if data[at + 1] != 0x2D else 0
+                if behind > size:
+                    break
+            elif kind == _ARRAY:
+                missing += max(_length(data[at + 1 : end]), 0)
+            elif kind not in _LINES:
+                raise BadReply(f"a reply cannot begin with {bytes(data[at : at + 1])!r}")
+            at = behind
+            missing -= 1
+        self._next, self._missing = at, missing or 1
+        if missing:
+            return None
+        reply = bytes(memoryview(data)[self._start : at])
+        self._start = at
+        return reply
+
+    def rest(self) -> bytes:
+        """All bytes behind the last whole reply."""
+        return bytes(self._data[self._start :])
+
+
+def _length(digits: bytes | bytearray) -> int:
+    try:
+        return int(digits)
+    except ValueError as wrong:
+        raise BadReply(f"{bytes(digits)!r} is no length") from wrong
+
+
+def leader_offset(reply: bytes) -> int | None:
+    """The bytes in the log of a leader, from its reply to C{ROLE} in either output; else C{None}."""
+    found = _ROLE.match(reply)
+    return int(found[1] or found[2]) if found else None
+
+
+def is_failure(reply: bytes) -> bool:
+    """Whether the server says that it did not do as told, in either output."""
+    return reply.startswith(b"-") or _JSON_FAILURE.match(reply) is not None
+
+
+def not_executed(reply: bytes) -> bool:
+    """Whether the server refused because of its role or state, and so changed nothing."""
+    return _NOT_EXECUTED.match(reply) is not None
