@@ -1,1 +1,1 @@
-"""Tests: C{unit} without sockets or sleeping, C{integration} on real servers, which L{tests.real} finds and starts."""
+"""Tests: C{unit} without sockets or sleeping, C{integration} on real servers, started by L{tests.real}."""

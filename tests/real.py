@@ -40,7 +40,7 @@ START_ATTEMPTS = 3
 _CACHE = Path.home() / ".cache" / "tile38cm"
 _CANDIDATES: dict[str, tuple[str | Path, ...]] = {
     "consul": ("consul", _CACHE / "consul"),
-    "tile38": ("tile38-server", ROOT.parent / "shared" / "bin" / "tile38-server"),
+    "tile38": ("tile38-server", ROOT.parent / "shared" / "bin" / "tile38-server", _CACHE / "tile38-server"),
 }
 _VARIABLES = {"consul": ("CONSUL_BIN", "CONSUL"), "tile38": ("TILE38_SERVER", "TILE38_BIN")}
 
@@ -75,7 +75,7 @@ def required() -> bool:
 
 
 def require(name: str) -> str:
-    """The program of C{name}; without it the test that asks is skipped, or fails where servers are required."""
+    """The program of C{name}; without it the test that asks is skipped, or fails where it is required."""
     found = find(name)
     if found is not None:
         return found
@@ -157,7 +157,11 @@ class Program:
         assert not self.running, f"{self.name} runs already"
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                self.arguments(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=self.directory
+                self.arguments(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.directory,
             )
         atexit.register(self.stop)
         try:
@@ -222,7 +226,7 @@ class Program:
 
 
 class RealTile38(Program):
-    """A Tile38 server; without a port it takes a free one, with C{flags} as given (C{["--protected-mode", "no"]})."""
+    """A Tile38 server, on a free port if none is given; C{flags} are its own, as C{["-vv"]}."""
 
     name = "tile38"
 
@@ -418,7 +422,9 @@ class RealConsul(Program):
         """
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         headers = {} if self.token is None else {"X-Consul-Token": self.token}
-        asked = urllib.request.Request(f"http://{self.address}{path}", data=data, method=method, headers=headers)
+        asked = urllib.request.Request(
+            f"http://{self.address}{path}", data=data, method=method, headers=headers
+        )
         with urllib.request.urlopen(asked, timeout=timeout) as answer:
             raw = answer.read()
         return json.loads(raw) if raw.strip() else None

@@ -1,0 +1,64 @@
+# The verbs of this project; "make help" lists them.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTHON ?= python3
+
+.DEFAULT_GOAL := help
+.PHONY: help dev hooks consul tile38 run test unit real check lint types format clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# Compat mode puts the project's folder on the path; the usual import hook would hide the plugin from twist.
+$(STAMP): setup.cfg pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[dev]'
+	@touch $@
+
+dev: $(STAMP) ## A virtual environment with everything, the project in it editable
+
+hooks: dev ## Let git run lint and types before each commit
+	@$(BIN)/pre-commit install
+
+consul: ## Consul: the one on PATH or in ~/.cache/tile38cm; else built there from its Go module
+	@.ci/server consul
+
+tile38: ## Tile38: from TILE38_SERVER, PATH, ../shared/bin or ~/.cache/tile38cm; else built there from its Go module
+	@.ci/server tile38
+
+run: dev ## Three nodes on this machine; Ctrl-C stops all
+	@.ci/server --optional consul
+	@.ci/server --optional tile38
+	@$(BIN)/python -m tile38cm.dev.cluster
+
+test: dev ## Unit tests, then those on real servers; without a server its tests are skipped
+	@.ci/server --optional consul
+	@.ci/server --optional tile38
+	@$(BIN)/python -m tests.run
+
+unit: dev ## Unit tests only
+	@$(BIN)/python -m tests.run unit
+
+real: dev consul tile38 ## Tests on real servers, which must be there
+	@TILE38CM_REQUIRE_REAL=1 $(BIN)/python -m tests.run integration
+
+check: lint types unit ## What to run before each commit
+
+lint: dev ## ruff: rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: dev ## mypy, strict
+	@$(BIN)/mypy
+
+format: dev ## Let ruff rewrite what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean: ## Remove everything that was made here, the virtual environment too
+	rm -rf $(VENV) build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov .run
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -f twisted/plugins/dropin.cache

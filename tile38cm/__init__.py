@@ -1,0 +1,23 @@
+"""High availability for Tile38: one manager beside each server.
+
+From the top down; imports go down only, and what is on one level takes its
+partners as constructor arguments:
+
+ - L{tile38cm.tap}: the command line of C{twist}; L{tile38cm.dev.cluster}: three nodes on this machine
+ - L{tile38cm.service}: one node: builds the parts, starts and stops them in order
+ - L{tile38cm.proxy}: W and R: clients' requests to the leader, or to a follower
+ - L{tile38cm.replication}: the bridge that the local Tile38 follows, and where the leader's bytes come from
+ - L{tile38cm.coordination}: who leads: Consul, the election, promises and the gate
+ - L{tile38cm.peers}: the other nodes: who they are and the connections to them
+ - L{tile38cm.operate}: what an operator sees: metrics
+ - L{tile38cm.tile38}: the local server; L{tile38cm.tls}: certificates, and who is at the other end
+ - L{tile38cm.wire}: Tile38's protocol as pure functions of bytes
+ - L{tile38cm.flags}, L{tile38cm.logs}: what may be said on the command line; how events become lines
+ - L{tile38cm.model}, L{tile38cm.settings}: the words and the configuration, as frozen values
+
+A write: client → W (C{proxy}) → the leader's W over mTLS → gate (C{coordination}) → Tile38; the
+reply waits until the followers of the sync set have acknowledged it (C{replication}), and passes
+the gate once more.  A read: client → R → the local Tile38 if it has caught up, else another's R.
+"""
+
+__version__ = "0.1.0.dev0"
