@@ -137,7 +137,9 @@ class Election:
 
     def _observed_in_office(self, term: Term, status: Status | None, index: int) -> None:
         core = self._core
-        if status is not None and (status.epoch > term.epoch or (status.epoch == term.epoch and status.leader != core.me)):
+        if status is not None and (
+            status.epoch > term.epoch or (status.epoch == term.epoch and status.leader != core.me)
+        ):
             core.status, core.index = status, index
             core.see(status.epoch, status.cluster)
             self._promise(status.epoch, status.lease)
@@ -232,7 +234,12 @@ class Election:
             _, record = claim_for(core, candidacy)
             core.status, core.index = status, index
             core.see(status.epoch, status.cluster)
-            term = Term(status, index, evolve(record, epoch=status.epoch), Ledger(status.epoch, core.lease, core.now()))
+            term = Term(
+                status,
+                index,
+                evolve(record, epoch=status.epoch),
+                Ledger(status.epoch, core.lease, core.now()),
+            )
             self._machine.won(term)
             self.tick()
         else:
@@ -313,7 +320,11 @@ class Election:
     def _stand(self) -> None:
         core = self._core
         self._machine.stand()
-        if core.candidacy is not None and core.status is not None and core.released_epoch == core.status.epoch:
+        if (
+            core.candidacy is not None
+            and core.status is not None
+            and core.released_epoch == core.status.epoch
+        ):
             self._machine.claim()  # the leader has chosen this node, and leads no more
 
     def _tick_in_office(self, term: Term, now: float) -> None:

@@ -166,7 +166,9 @@ def claim_for(core: Core, candidacy: Candidacy) -> tuple[Settlement, EpochRecord
     status, position = candidacy.status, candidacy.position
     if status is None:
         first = found(core.new_cluster(), core.me, core.lease)
-        return Settlement(first, candidacy.index), EpochRecord(1, core.me, 0, 0, reason="the cluster was founded")
+        return Settlement(first, candidacy.index), EpochRecord(
+            1, core.me, 0, 0, reason="the cluster was founded"
+        )
     wanted = evolve(take_over(status, core.me, core.seen), lease=core.lease, offset=position.offset)
     reason = "the leader was started again" if status.leader == core.me else f"{status.leader} fell away"
     if core.released_epoch == status.epoch:

@@ -144,7 +144,9 @@ def take_over(status: Status, candidate: str, seen: int) -> Status:
     )
 
 
-def resize(status: Status, *, add: frozenset[str] = frozenset(), drop: frozenset[str] = frozenset()) -> Status:
+def resize(
+    status: Status, *, add: frozenset[str] = frozenset(), drop: frozenset[str] = frozenset()
+) -> Status:
     """The same term with another sync set; the leader itself never leaves it."""
     members = (status.sync_set | add) - (drop - {status.leader})
     return evolve(status, version=status.version + 1, sync_set=members)

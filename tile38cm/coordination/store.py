@@ -15,8 +15,28 @@ from attrs import evolve, frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from tile38cm.coordination.consul import Cas, Consul, ConsulError, KeyValue, Lock, Op, Refused, Set, Unclear, Unlock
-from tile38cm.coordination.status import EPOCHS, LEADER_KEY, MEMBERS, STATUS_KEY, EpochRecord, Rubbish, Settlement, Status
+from tile38cm.coordination.consul import (
+    Cas,
+    Consul,
+    ConsulError,
+    KeyValue,
+    Lock,
+    Op,
+    Refused,
+    Set,
+    Unclear,
+    Unlock,
+)
+from tile38cm.coordination.status import (
+    EPOCHS,
+    LEADER_KEY,
+    MEMBERS,
+    STATUS_KEY,
+    EpochRecord,
+    Rubbish,
+    Settlement,
+    Status,
+)
 from tile38cm.tasks import pause
 
 #: Seconds; Consul's least. Nothing is decided by it: it only tidies up after the dead.

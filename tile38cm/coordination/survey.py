@@ -89,7 +89,11 @@ def founder(me: Report, others: tuple[Report, ...], expect: int, patient: bool) 
         return Defer(f"{len(others) + 1} of {expect} expected members are there")
     for other in others:
         if (other.log_size, _reverse(other.member)) > (me.log_size, _reverse(me.member)):
-            return Defer(f"{other.member} has more data" if other.log_size > me.log_size else f"{other.member} goes first")
+            return Defer(
+                f"{other.member} has more data"
+                if other.log_size > me.log_size
+                else f"{other.member} goes first"
+            )
     if me.log_size == 0 and not patient:
         return Defer("this node is empty: one with data may come")
     return Stand()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from attrs import frozen
-from twisted.internet.interfaces import IReactorTime, ITransport
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from tile38cm.peers.connection import PeerConnection
@@ -44,15 +45,15 @@ class PeerGreeter:
         self._purposes = purposes
         self._open: set[PeerConnection] = set()
 
-    def accept(self, transport: ITransport, service: str | None, data: bytes) -> PeerConnection:
+    def accept(self, transport: Any, identity: str | None, data: bytes) -> PeerConnection:
         """Take a connection over whose first command is ours.
 
-        @param service: whose certificate the other side has shown, if any.
+        @param identity: whose certificate the other side has shown, if any.
         @param data: all bytes from that command on.
         """
         conn = PeerConnection()
         conn.makeConnection(transport)
-        _Greeting(self, conn, service)
+        _Greeting(self, conn, identity)
         self._open.add(conn)
         conn.dataReceived(data)
         return conn

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import hiredis
-from twisted.internet.interfaces import ITransport
+from twisted.internet.interfaces import IProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -48,7 +48,7 @@ class PeerConnection(Protocol):
         self.trusted = False
         self._reader = hiredis.Reader()
         self._greeted = 0
-        self._becoming: Protocol | None = None
+        self._becoming: IProtocol | None = None
         self._ended = False
 
     def dataReceived(self, data: bytes) -> None:
@@ -94,12 +94,9 @@ class PeerConnection(Protocol):
         if not self._ended:
             (producer.pauseProducing if paused else producer.resumeProducing)()
 
-    def become(self, protocol: Protocol) -> None:
-        """From now on the bytes are another protocol's."""
+    def become(self, protocol: IProtocol) -> None:
+        """From now on the bytes are another protocol's, which is connected to our transport already."""
         self._becoming = protocol
-        transport: ITransport | None = self.transport
-        assert transport is not None
-        protocol.makeConnection(transport)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._becoming is not None:

@@ -111,6 +111,7 @@ class PeerDialer:
             conn.close("nobody wants it")
             raise PeerError("the connection is not wanted any more")
         conn.become(protocol)
+        protocol.makeConnection(conn.transport)
         return protocol
 
 

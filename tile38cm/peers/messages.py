@@ -83,7 +83,9 @@ def beat_words(beat: Heartbeat) -> tuple[bytes, ...]:
 def read_beat(message: Sequence[bytes]) -> Heartbeat:
     """A heartbeat as it came; fails with L{BadMessage}."""
     _, epoch, leader, seq, lease, offset = _words(message, BEAT, 6)
-    return Heartbeat(number(epoch), leader.decode("utf-8", "replace"), number(seq), _duration(lease), number(offset))
+    return Heartbeat(
+        number(epoch), leader.decode("utf-8", "replace"), number(seq), _duration(lease), number(offset)
+    )
 
 
 def answer_words(answer: Answer) -> tuple[bytes, ...]:

@@ -92,11 +92,15 @@ def plan(
     if child is None or own is None or own.start is None:
         return StartOver(f"nothing is known of epoch {position.epoch}")
     if not own.start <= position.offset <= child.parent_offset:
-        return StartOver(f"it is at {position}, but that epoch went on from {own.start} to {child.parent_offset} only")
+        return StartOver(
+            f"it is at {position}, but that epoch went on from {own.start} to {child.parent_offset} only"
+        )
     segments.insert(0, Segment(position.epoch, position.offset, child.parent_offset))
     missing = [s for s in segments if s.start < s.end and not holdings.covers(s.epoch, s.start, s.end)]
     if missing:
-        return StartOver(f"bytes {missing[0].start} to {missing[0].end} of epoch {missing[0].epoch} are not kept any more")
+        return StartOver(
+            f"bytes {missing[0].start} to {missing[0].end} of epoch {missing[0].epoch} are not kept any more"
+        )
     start = records[log.epoch].start
     if start is None:
         return StartOver(f"the start of epoch {log.epoch} is not known")
@@ -112,7 +116,10 @@ def _within(position: Position, records: Mapping[int, EpochRecord], log: Present
         return StartOver("its first copy was never finished")
     if position.offset > log.end:
         return StartOver(f"it is at {position}, but the log ends at {log.end}")
-    child = next((r for r in records.values() if r.parent == position.epoch and r.epoch in log.same | {log.epoch}), None)
+    child = next(
+        (r for r in records.values() if r.parent == position.epoch and r.epoch in log.same | {log.epoch}),
+        None,
+    )
     if position.epoch != log.epoch and (child is None or position.offset > child.parent_offset):
         return StartOver(f"it is at {position}, behind the end of that epoch")
     return Continue(Position(log.epoch, position.offset), (), position.offset)

@@ -8,11 +8,12 @@ and lost with it.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Callable
 from enum import Enum
 
 from attrs import define
-from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint, IStreamServerEndpoint
 from twisted.logger import Logger
 
 from tile38cm.model import Position
@@ -34,7 +35,8 @@ from tile38cm.peers.messages import (
 )
 from tile38cm.replication.backlog import Backlog
 from tile38cm.replication.history import EMPTY
-from tile38cm.replication.virtual_leader import AttachError, VirtualLeader
+from tile38cm.replication.local_log import LogError
+from tile38cm.replication.virtual_leader import AttachError, VirtualLeader, pair
 from tile38cm.tasks import Tasks, pause
 from tile38cm.tile38 import Tile38, Tile38Error
 
@@ -82,13 +84,13 @@ class Replica:
 
     def __init__(
         self,
-        virtual: VirtualLeader,
+        bridge: IStreamServerEndpoint,
         local: Tile38,
         dialer: PeerDialer,
         backlog: Backlog,
         clock: IReactorTime,
     ) -> None:
-        self._virtual = virtual
+        self._virtual = VirtualLeader(clock, bridge, local, self._local_lost, self._delivered, self._drained)
         self._local = local
         self._dialer = dialer
         self._backlog = backlog
@@ -97,19 +99,21 @@ class Replica:
         self._tasks = Tasks()
         self._session: _Session | None = None
         self._allowed = True
-        self._attached = False
         self._trouble = ""
         self.erase: Callable[[str], Awaitable[None]] = _nothing_to_erase
         self.on_change: Callable[[], None] = lambda: None
+        #: Told before the local log takes in the first foreign byte.
+        self.before_attach: Callable[[], None] = lambda: None
         self.position: Position | None = None
         self.acknowledged: Position | None = None
         self.stage = Stage.IDLE
         self.ready = False
-        virtual.on_delivered = self._delivered
-        virtual.on_lost = self._local_lost
-        virtual.on_drained = self._drained
 
     # -- from outside ---------------------------------------------------------
+
+    async def listen(self) -> None:
+        """Open B; fails with C{CannotListenError}."""
+        await self._virtual.start()
 
     def start(self, leader: LeaderLine) -> None:
         """Follow whoever C{leader} names, from now on."""
@@ -120,7 +124,7 @@ class Replica:
         """Follow no more; the local link is cut without harm to the log."""
         self._cut("this node stops")
         await self._tasks.cancel()
-        await self._virtual.detach()
+        await self._virtual.stop()
 
     def take_bytes(self, allowed: bool) -> None:
         """Forbidden while this node stands for election: its position must not move."""
@@ -146,9 +150,10 @@ class Replica:
         Fails with C{Tile38Error} or C{AttachError}; then this node must not lead.
         """
         self._cut("this node leads")
-        if self._attached:
-            await self._virtual.drain()
-            self._attached = False
+        if self._virtual.attached:
+            marker = pair(b"p", b"promotion " + secrets.token_hex(8).encode())
+            if not (await self._virtual.drain(marker)).proven:
+                raise AttachError("Tile38 has not applied everything that it was sent")
         await self._local.unfollow()
         self._stage(Stage.IDLE)
         self._set_ready(False)
@@ -167,7 +172,7 @@ class Replica:
                 await self._follow(*line)
             except NotLeader:
                 pass
-            except (PeerError, AttachError, Tile38Error) as e:
+            except (PeerError, AttachError, LogError, OSError, Tile38Error) as e:
                 self._say(f"replication has to wait: {e}")
             await pause(self._clock, RETRY)
 
@@ -195,20 +200,20 @@ class Replica:
 
     async def _where(self) -> Position | None:
         """This node's position; an empty log is one as well."""
-        if self.position is None and not self._attached and await self._local.log_size() == 0:
+        if self.position is None and not self._virtual.attached and await self._local.log_size() == 0:
             self.know(EMPTY)
         return self.position
 
     async def _begin(self, session: _Session) -> None:
-        if not self._attached:
+        if not self._virtual.attached:
             session.conn.pause(True)
             self._stage(Stage.COPYING)
+            self.before_attach()
             try:
                 await self._virtual.attach(session.remaining)
             except AttachError:
                 self._cut("the local Tile38 does not follow")
                 raise
-            self._attached = True
             if session.ended is None:
                 session.conn.pause(False)
         if self._session is not session or session.waiting is None:
@@ -232,7 +237,8 @@ class Replica:
             self._virtual.write(words[1], None)
         elif words[0] == EPOCH and len(words) == 3:
             session.at = self.position = Position(number(words[1]), number(words[2]))
-            self._virtual.write(b"", session.at)
+            # A command without effect carries the mark, and writes it into the local log.
+            self._virtual.write(pair(b"p", str(session.at).encode()), session.at)
         else:
             raise BadMessage(f"the leader said {words[0][:20]!r}")
 
@@ -295,7 +301,6 @@ class Replica:
     def _local_lost(self, why: str) -> None:
         """What Tile38 has applied is not known any more."""
         self._log.warn("the local Tile38 has left its bridge: {why}", why=why)
-        self._attached = False
         self._cut("the local Tile38 has left the bridge")
         self._set_ready(False)
         self.know(None)
@@ -307,7 +312,6 @@ class Replica:
         self.know(None)
         self._backlog.clear()
         await self._virtual.detach()
-        self._attached = False
         await self.erase(reason)
         self.know(EMPTY)
 

@@ -18,11 +18,12 @@ from tile38cm.coordination.status import EpochRecord
 from tile38cm.peers.connection import PeerConnection
 from tile38cm.peers.messages import ACK, EPOCH, OVER, PUBLISH, Attach, BadMessage, Data, Resume, number
 from tile38cm.replication.backlog import Backlog
-from tile38cm.replication.feed import LogFeed
 from tile38cm.replication.history import Continue, PresentLog, StartOver, plan
+from tile38cm.replication.log_feed import LogFeed
 from tile38cm.replication.stream import Chunk, Kind
 from tile38cm.tasks import Tasks
 from tile38cm.tile38 import Tile38, Tile38Error
+
 
 @frozen
 class Reign:
@@ -124,7 +125,7 @@ class Source:
             return
         self._log.warn("{member} has to start over: {reason}", member=conn.peer, reason=decision.reason)
         conn.send(OVER, decision.reason.encode())
-        conn.transport.loseConnection()  # type: ignore[union-attr,misc]  # connected, or accept were not called
+        conn.transport.loseConnection()  # type: ignore[union-attr]  # connected, or accept were not called
 
     def _continue(self, conn: PeerConnection, decision: Continue, reign: Reign, end: int) -> None:
         old = self._followers.get(conn.peer)
@@ -141,9 +142,7 @@ class Source:
                 conn.send(*data.words())
         if decision.segments:
             conn.send(EPOCH, b"%d" % reign.epoch, b"%d" % decision.log_from)
-        follower.feed = LogFeed(
-            self._local, self._clock, decision.log_from, _Sink(self, follower)
-        )
+        follower.feed = LogFeed(self._local, self._clock, decision.log_from, _Sink(self, follower))
         conn.transport.registerProducer(follower.feed, True)  # type: ignore[union-attr]
         follower.feed.start()
 

@@ -1,0 +1,240 @@
+"""What the election asks of the world, done: one node's hands.
+
+L{Duties} provides C{Effects} to the election.  It starts coroutines and feeds
+their outcome back as events; it decides nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, DeferredList, TimeoutError
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.logger import Logger
+
+from tile38cm.coordination.consul import ConsulError
+from tile38cm.coordination.election import Election
+from tile38cm.coordination.promises import Heartbeat
+from tile38cm.coordination.status import EpochRecord, Settlement
+from tile38cm.coordination.store import ClusterStore, with_start
+from tile38cm.coordination.survey import Report
+from tile38cm.health import LocalHealth
+from tile38cm.model import Leadership, Position, Role
+from tile38cm.peers.dial import PeerDialer
+from tile38cm.peers.heartbeats import Members
+from tile38cm.replication.replica import Replica
+from tile38cm.replication.source import Reign, Source
+from tile38cm.replication.virtual_leader import AttachError
+from tile38cm.state import StateDirectory
+from tile38cm.tasks import Tasks, pause
+from tile38cm.tile38 import Tile38, Tile38Error
+
+#: Seconds for the local Tile38 to apply what it has been sent and to stop following.
+PROMOTION_TIMEOUT = 30.0
+#: Seconds for a member to say where it stands, when a cluster is founded.
+FOUNDING_SURVEY = 1.0
+#: Seconds between tries of what must succeed sooner or later.
+RETRY = 0.1
+#: What the last byte of every log hashes to: Tile38 ends each command with a line feed.
+_LINE_FEED = hashlib.md5(b"\n", usedforsecurity=False).hexdigest()
+
+
+@frozen
+class Hands:
+    """The parts of a node that its duties move."""
+
+    clock: IReactorTime
+    local: Tile38
+    health: LocalHealth
+    state: StateDirectory
+    store: ClusterStore
+    replica: Replica
+    dialer: PeerDialer
+    #: All other known nodes, or the named ones, with the way to their W.
+    others: Callable[[frozenset[str] | None], dict[str, IStreamClientEndpoint]]
+    #: Told of every change of leadership, in this turn; the gate first.
+    told: Callable[[Leadership], None]
+    gate_changed: Callable[[], None]
+    lease: float
+
+
+class Duties:
+    """Provides C{Effects}. C{bind} must be called before the election is fed."""
+
+    _log = Logger()
+
+    def __init__(self, hands: Hands) -> None:
+        self._hands = hands
+        self._tasks = Tasks()
+        self._same_log: frozenset[int] = frozenset()
+        self._role = Role.UNKNOWN
+
+    def bind(self, election: Election, members: Members, source: Source) -> None:
+        """The parts that know the election themselves."""
+        self._election = election
+        self._members = members
+        self._source = source
+
+    def continues(self, epoch: int) -> None:
+        """The local log is that of an epoch this node led before it was started again."""
+        self._same_log = frozenset({epoch})
+
+    def follows(self) -> None:
+        """The local log takes in another leader's commands from now on."""
+        self._same_log = frozenset()
+        self._hands.state.change(led=0)
+
+    async def stop(self) -> None:
+        """End all work."""
+        await self._tasks.cancel()
+
+    def _start(self, work: Coroutine[Deferred[Any], Any, object], name: str) -> None:
+        self._tasks.start(work, name)
+
+    # -- Effects --------------------------------------------------------------
+
+    def publish(self, leadership: Leadership) -> None:
+        before, self._role = self._role, leadership.role
+        self._hands.told(leadership)
+        self._log.info(
+            "{role} in epoch {epoch}, leader {leader}: {reason}",
+            role=leadership.role.value,
+            epoch=leadership.epoch,
+            leader=leadership.leader or "unknown",
+            reason=leadership.reason,
+        )
+        in_office = (Role.TAKING_OVER, Role.LEADER)
+        if before in in_office and leadership.role not in in_office:
+            self._source.retire()
+            self._members.drop_all()
+            if leadership.role is Role.FOLLOWER:
+                self._start(self._step_down(), "stepping down")
+
+    def survey(self, ticket: int, members: frozenset[str] | None) -> None:
+        self._start(self._survey(ticket, members), "asking the others where they stand")
+
+    def claim(self, ticket: int, settlement: Settlement, record: EpochRecord) -> None:
+        self._start(self._claim(ticket, settlement, record), "claiming the lead")
+
+    def change(self, settlement: Settlement) -> None:
+        self._start(self._change(settlement), "changing the sync set")
+
+    def take_bytes(self, allowed: bool) -> None:
+        self._hands.replica.take_bytes(allowed)
+
+    def prepare(self, record: EpochRecord) -> None:
+        self._start(self._prepare(record), "preparing to lead")
+
+    def open(self, epoch: int) -> None:
+        self._start(self._open(epoch), "opening for writes")
+
+    def beat(self, heartbeat: Heartbeat) -> None:
+        self._members.beat(heartbeat)
+
+    def release(self, member: str, epoch: int) -> None:
+        self._log.info("{member} is released from its promise: it may lead", member=member)
+        self._members.release(member, epoch)
+
+    def gate_changed(self) -> None:
+        self._hands.gate_changed()
+
+    def seen(self, epoch: int, cluster: str) -> None:
+        if cluster:
+            self._hands.state.change(seen=epoch, cluster=cluster)
+        else:
+            self._hands.state.change(seen=epoch)
+
+    # -- the work -------------------------------------------------------------
+
+    async def _survey(self, ticket: int, members: frozenset[str] | None) -> None:
+        hands = self._hands
+        limit = FOUNDING_SURVEY if members is None else max(0.1, hands.lease / 4)
+        asked = [
+            Deferred.fromCoroutine(hands.dialer.position(endpoint, limit)).addTimeout(limit, hands.clock)
+            for endpoint in hands.others(members).values()
+        ]
+        answers = await DeferredList(asked, consumeErrors=True)
+        reports = tuple(answer for good, answer in answers if good and isinstance(answer, Report))
+        self._election.surveyed(ticket, reports)
+
+    async def _claim(self, ticket: int, settlement: Settlement, record: EpochRecord) -> None:
+        settled = await self._hands.store.settle(settlement, record)
+        self._election.lock(settled.won)
+        self._election.claim_settled(ticket, settled.won, settled.status, settled.index)
+
+    async def _change(self, settlement: Settlement) -> None:
+        settled = await self._hands.store.settle(settlement)
+        if settled.won and settled.status is not None:
+            self._election.lock(True)
+            members = ", ".join(sorted(settled.status.sync_set))
+            self._log.info("the sync set is {members}", members=members)
+        self._election.change_settled(settlement, settled.won, settled.status, settled.index)
+
+    async def _prepare(self, record: EpochRecord) -> None:
+        """Become nobody's follower, and tell all where the new epoch begins."""
+        hands, epoch = self._hands, record.epoch
+        try:
+            start = await _within(self._promoted(), PROMOTION_TIMEOUT, hands.clock)
+        except (Tile38Error, AttachError, TimeoutError) as e:
+            self._log.error("this node cannot lead: {e}", e=str(e) or "Tile38 took too long")
+            self._election.resign(f"it could not be promoted: {e}")
+            return
+        same = self._same_log if record.parent in self._same_log else frozenset()
+        self._same_log = same | {epoch}
+        hands.state.change(led=epoch)
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        full = with_start(record, start, now)
+        if not await hands.store.write_record(full, lambda: self._election.epoch() == epoch):
+            return
+        records = await self._records(epoch)
+        if self._election.epoch() == epoch:
+            self._source.lead(Reign(epoch, start, {**records, epoch: full}, same))
+            self._election.prepared(epoch)
+
+    async def _promoted(self) -> int:
+        """The size of the log, proven by its last byte: Tile38's own word for it may be inflated."""
+        size = await self._hands.replica.promote()
+        if size and await self._hands.local.aofmd5(size - 1, 1) != _LINE_FEED:
+            raise AttachError("the log does not end with a whole command")
+        return size
+
+    async def _records(self, epoch: int) -> dict[int, EpochRecord]:
+        while self._election.epoch() == epoch:
+            try:
+                return await self._hands.store.epochs()
+            except ConsulError as e:
+                self._log.warn("the history of epochs cannot be read: {e}", e=str(e))
+                await pause(self._hands.clock, RETRY)
+        return {}
+
+    async def _open(self, epoch: int) -> None:
+        try:
+            await self._hands.local.readonly(False)
+        except Tile38Error as e:
+            self._election.resign(f"Tile38 could not be opened for writes: {e}")
+            return
+        self._election.opened(epoch)
+
+    async def _step_down(self) -> None:
+        """Fence Tile38, then measure the log: only then is this node's position certain."""
+        hands, epoch = self._hands, max(self._same_log, default=0)
+        hands.replica.know(None)
+        while self._role is Role.FOLLOWER:
+            try:
+                await hands.local.readonly(True)
+                size = await hands.local.log_size()
+            except Tile38Error as e:
+                self._log.debug("not fenced yet: {e}", e=str(e))
+                await pause(hands.clock, RETRY)
+                continue
+            if epoch and self._role is Role.FOLLOWER:
+                hands.replica.know(Position(epoch, size))
+            return
+
+
+async def _within(work: Coroutine[Deferred[Any], Any, int], seconds: float, clock: IReactorTime) -> int:
+    return await Deferred.fromCoroutine(work).addTimeout(seconds, clock)

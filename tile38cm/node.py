@@ -1,0 +1,306 @@
+"""All parts of one node, built and joined; nothing runs yet.
+
+L{Node} knows every part and lets them talk through callables; L{tile38cm.service}
+starts and stops it in order.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any, cast
+
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.endpoints import (
+    HostnameEndpoint,
+    TCP4ClientEndpoint,
+    TCP4ServerEndpoint,
+    TCP6ClientEndpoint,
+    TCP6ServerEndpoint,
+)
+from twisted.internet.interfaces import IStreamClientEndpoint, IStreamServerEndpoint
+from twisted.logger import Logger
+
+from tile38cm import __version__
+from tile38cm.coordination.cluster import ClusterView, Discovery
+from tile38cm.coordination.consul import Consul, KeyValue, consul_client
+from tile38cm.coordination.election import Election
+from tile38cm.coordination.member import Core
+from tile38cm.coordination.status import LEADER_KEY, STATUS_KEY, Rubbish
+from tile38cm.coordination.store import ClusterStore
+from tile38cm.coordination.term import LocalState
+from tile38cm.coordination.watch import Watch
+from tile38cm.duties import Duties, Hands
+from tile38cm.health import LocalHealth
+from tile38cm.model import Leadership, Position, Role
+from tile38cm.peers.accept import Identity, PeerGreeter
+from tile38cm.peers.connection import PeerConnection
+from tile38cm.peers.dial import PeerDialer
+from tile38cm.peers.heartbeats import Members, Promising
+from tile38cm.peers.messages import BRIDGE, FORWARD, HEARTBEAT, POSITION, report_words
+from tile38cm.proxy.client import Login
+from tile38cm.proxy.limits import Counters, HoldBudget, Limits
+from tile38cm.proxy.listener import Listener
+from tile38cm.proxy.partners import Wire
+from tile38cm.proxy.sides import Reader, Writer
+from tile38cm.replication.backlog import Backlog
+from tile38cm.replication.replica import Replica
+from tile38cm.replication.source import Source
+from tile38cm.routing import NodeGate, NodeRoutes, Surroundings
+from tile38cm.settings import Address, Settings
+from tile38cm.state import StateDirectory
+from tile38cm.tile38 import Tile38
+from tile38cm.tls import mesh_for
+
+#: Seconds to connect to another node; one that takes longer is as good as away.
+CONNECT_TIMEOUT = 1.0
+
+
+def listening_on(reactor: Any, address: Address) -> IStreamServerEndpoint:
+    """Where to listen for an address; a long queue, since thousands may connect at once."""
+    kind = TCP6ServerEndpoint if ":" in address.host else TCP4ServerEndpoint
+    return kind(reactor, address.port, backlog=4096, interface=address.host)
+
+
+class Node:
+    """The parts, by name. C{reactor.seconds} must be a clock that never steps."""
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, settings: Settings) -> None:
+        self.reactor = reactor
+        self.settings = settings
+        self.secret: str | None = None
+        self.state = StateDirectory(settings.state_dir)
+        self.consul: Consul = consul_client(reactor, settings.consul)
+        self.mesh = mesh_for(settings, reactor, self.consul, self._watch)
+        self.store = ClusterStore(self.consul, settings.lock_prefix, settings.id, reactor)
+        services = (settings.writer_service, settings.reader_service)
+        self.discovery = Discovery(self.consul, services, settings.lock_prefix, reactor)
+        self.tile38 = Tile38(reactor, self.endpoint_to(settings.server), settings.server_password)
+        self.health = LocalHealth(self.tile38, reactor)
+        self._build_replication()
+        self._build_election()
+        self._build_proxies()
+        self._join()
+
+    # -- building -------------------------------------------------------------
+
+    def _build_replication(self) -> None:
+        settings = self.settings
+        service = None if settings.tls.mode == "off" else settings.writer_service
+        identity = Identity(settings.id, settings.lock_prefix, service, lambda: self.secret)
+        self.identity = identity
+        self.dialer = PeerDialer(identity, self.reactor)
+        self.backlog = Backlog(settings.backlog)
+        bridge = listening_on(self.reactor, settings.bridge)
+        self.replica = Replica(bridge, self.tile38, self.dialer, self.backlog, self.reactor)
+
+    def _build_election(self) -> None:
+        settings, reactor = self.settings, self.reactor
+        hands = Hands(
+            reactor,
+            self.tile38,
+            self.health,
+            self.state,
+            self.store,
+            self.replica,
+            self.dialer,
+            self.others,
+            self._told,
+            self._gate_changed,
+            settings.lease,
+        )
+        self.duties = Duties(hands)
+        self.core = Core(
+            settings.id,
+            settings.lease,
+            reactor.seconds,
+            self.duties,
+            self.local_state,
+            lambda: str(uuid.uuid4()),
+            reactor.seconds(),
+            expect=settings.expect,
+            insync_timeout=settings.insync_timeout,
+            hold_timeout=settings.hold_timeout,
+        )
+        self.election = Election(self.core)
+        self.members = Members(self.election)
+        self.source = Source(self.tile38, reactor, self.election, self.backlog, self.election.resign)
+        self.duties.bind(self.election, self.members, self.source)
+
+    def _build_proxies(self) -> None:
+        settings = self.settings
+        self.gate = NodeGate(self.election, settings.ack, settings.min_insync)
+        self.routes = NodeRoutes(
+            Surroundings(
+                settings.id,
+                settings.writer_service,
+                settings.reader_service,
+                self.endpoint_to(settings.server),
+                self.dialer,
+                self.reach,
+                lambda: self.discovery.view,
+                lambda: self.replica.ready,
+            )
+        )
+        limits = Limits(
+            max_clients=settings.max_clients,
+            max_request=settings.max_request,
+            hold_timeout=settings.hold_timeout,
+        )
+        budget = HoldBudget(settings.hold_bytes)
+        password = settings.server_password
+        self.writer = Writer(self.routes, self.reactor, limits, budget, Counters(), password, gate=self.gate)
+        self.reader = Reader(self.routes, self.reactor, limits, budget, Counters(), password)
+        self.writer_greeter = PeerGreeter(
+            self.identity,
+            self.reactor,
+            {
+                FORWARD: lambda conn, _: self._forward(conn, self.writer_listener),
+                POSITION: self._tell_position,
+                HEARTBEAT: self.members.accept,
+                BRIDGE: self.source.accept,
+            },
+        )
+        self.reader_greeter = PeerGreeter(
+            self.identity, self.reactor, {FORWARD: lambda conn, _: self._forward(conn, self.reader_listener)}
+        )
+        # A certificate says who a client is; without TLS the server's password has to.
+        login = Login(password, required=password is not None and settings.tls.mode == "off")
+        identify = self.mesh.peer_service
+        self.writer_listener = Listener(self.writer, login, self.writer_greeter, identify)
+        self.reader_listener = Listener(self.reader, login, self.reader_greeter, identify)
+
+    def _join(self) -> None:
+        self.promising = Promising(
+            self.election, self.dialer, self.routes.leader_line, self.reactor, self.settings.lease
+        )
+        self.watches = [
+            self._watch(
+                lambda index, wait: self.consul.get(self.store.key(STATUS_KEY), index=index, wait=wait),
+                self._status_seen,
+                "the status",
+            ),
+            self._watch(
+                lambda index, wait: self.consul.get(self.store.key(LEADER_KEY), index=index, wait=wait),
+                self._lock_seen,
+                "the lock",
+            ),
+        ]
+        self.health.on_change = self._local_changed
+        self.health.on_shorter = self._log_shorter
+        self.replica.on_change = self._replica_changed
+        self.replica.before_attach = self.duties.follows
+        self.discovery.listen(lambda _: self._surroundings_changed())
+
+    def _watch(self, query: Any, on_change: Any, name: str) -> Watch[Any]:
+        return Watch(query, on_change, self.reactor, name=name)
+
+    # -- endpoints ------------------------------------------------------------
+
+    def endpoint_to(self, address: Address) -> IStreamClientEndpoint:
+        """A plain way to an address; names are looked up at each connection."""
+        host, port = address.host, address.port
+        if isIPAddress(host):
+            return TCP4ClientEndpoint(self.reactor, host, port, timeout=CONNECT_TIMEOUT)
+        if isIPv6Address(host):
+            return TCP6ClientEndpoint(self.reactor, host, port, timeout=CONNECT_TIMEOUT)
+        return HostnameEndpoint(self.reactor, host, port, timeout=CONNECT_TIMEOUT)
+
+    def reach(self, address: Address, service: str) -> IStreamClientEndpoint:
+        """The way to another node's listener of C{service}."""
+        return self.mesh.endpoint(self.endpoint_to(address), service)
+
+    def others(self, members: frozenset[str] | None) -> dict[str, IStreamClientEndpoint]:
+        """The way to the W of other known nodes: of those named, or of all."""
+        view: ClusterView = self.discovery.view
+        wanted = set(view.peers) if members is None else set(members)
+        found = {}
+        for member in sorted(wanted - {self.settings.id}):
+            address = view.writer(member)
+            if address is not None:
+                found[member] = self.reach(address, self.settings.writer_service)
+        return found
+
+    # -- what parts tell each other -------------------------------------------
+
+    def local_state(self) -> LocalState:
+        """What this node can say of itself now."""
+        epoch = self.election.epoch()
+        if epoch:
+            here: Position | None = Position(epoch, self.health.log_size)
+            return LocalState(self.health.alive, here, here, self.health.log_size)
+        replica = self.replica
+        return LocalState(self.health.alive, replica.position, replica.acknowledged, self.health.log_size)
+
+    def _told(self, leadership: Leadership) -> None:
+        """The gate first, then routes, then whoever follows."""
+        self._gate_changed()
+        self.routes.lead_by(leadership)
+        self.replica.leader_changed()
+        self.promising.leader_changed()
+        self.announce_soon()
+
+    def _gate_changed(self) -> None:
+        self.gate.tell()
+
+    def _surroundings_changed(self) -> None:
+        self.routes.tell()
+        self.replica.leader_changed()
+        self.promising.leader_changed()
+
+    def _replica_changed(self) -> None:
+        self.routes.tell()
+        self.announce_soon()
+
+    def _local_changed(self, why: str) -> None:
+        if why:
+            self.election.resign(f"its Tile38 does not answer: {why}")
+        self.announce_soon()
+
+    def _log_shorter(self) -> None:
+        """Only a leader's own word for its log can be trusted here: a follower's falls to 0 at each cut."""
+        if self.election.epoch():
+            self.election.resign("its log became shorter")
+
+    def _status_seen(self, found: KeyValue | None) -> None:
+        try:
+            status, index = self.store.parse_status(found)
+        except Rubbish as e:
+            self._log.error("the status in Consul is rubbish, and is not followed: {e}", e=str(e))
+            return
+        self.election.observed(status, index)
+
+    def _lock_seen(self, found: KeyValue | None) -> None:
+        self.election.lock(self.store.holds(found))
+
+    def _tell_position(self, conn: PeerConnection, _: Sequence[bytes]) -> None:
+        conn.send(*report_words(self.election.report()))
+
+    def _forward(self, conn: PeerConnection, listener: Listener) -> None:
+        conn.send(b"OK")
+        conn.become(listener.serve_peer(cast(Wire, conn.transport)))
+
+    # -- telling Consul -------------------------------------------------------
+
+    #: Replaced by the service: writes this member's key soon.
+    announce_soon = staticmethod(lambda: None)
+
+    def announcement(self) -> dict[str, Any]:
+        """What this node says of itself in Consul."""
+        leadership, local = self.election.leadership, self.local_state()
+        position = local.position or Position(0, 0)
+        leading = leadership.role is Role.LEADER
+        return {
+            "role": leadership.role.value,
+            "ready": self.replica.ready and not leading,
+            "epoch": position.epoch,
+            "offset": position.offset,
+            "proven": local.position is not None,
+            "seen": self.state.now.seen,
+            "starts": self.state.now.starts,
+            "cluster": self.state.now.cluster,
+            "stage": self.replica.stage.value,
+            "version": __version__,
+        }

@@ -1,0 +1,322 @@
+"""One node's life: started in order, stopped in order.
+
+Start: state directory, Tile38 answers and is fenced, Consul has a leader,
+certificates, listeners, registration, election.  Each missing thing is waited
+for; only what no waiting can mend (an address in use, an unusable state
+directory) ends the process.
+
+Stop: no new requests to Tile38, what is under way is answered, another node
+takes over, registration and session go, connections close.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any, TypeVar
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+
+from tile38cm import __version__
+from tile38cm.coordination.consul import ConsulError, Unclear
+from tile38cm.model import Position, Role
+from tile38cm.node import Node, listening_on
+from tile38cm.operate.metrics import Metrics
+from tile38cm.operate.registration import Registration
+from tile38cm.replication.local_log import copy_log, start_over
+from tile38cm.settings import Settings
+from tile38cm.state import Remembered, StateError
+from tile38cm.tasks import Tasks, pause
+from tile38cm.tile38 import Tile38Error
+
+#: How often the election looks at the clock: so many times in a lease.
+TICKS_PER_LEASE = 16
+#: Seconds between tries of what must be there before the node can start.
+STARTUP_RETRY = 0.25
+#: A member writes its own key at least every so many seconds.
+ANNOUNCE_EVERY = 5.0
+#: Changes are gathered for so many seconds before they are written.
+ANNOUNCE_SOON = 0.05
+#: The largest copy of a log that is kept before a node starts over.
+KEPT_BYTES = 64 * 1024**3
+T = TypeVar("T")
+
+#: Seconds for requests under way to be answered at a stop.
+DRAIN_TIMEOUT = 3.0
+#: Seconds for another node to take over at a stop.
+HAND_OVER_TIMEOUT = 5.0
+
+
+class NodeService(Service):
+    """The whole of one manager, as C{twist tile38cm} runs it."""
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, settings: Settings) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self._node = Node(reactor, settings)
+        self._tasks = Tasks()
+        self._ports: list[IListeningPort] = []
+        self._registration: Registration | None = None
+        self._metrics: Metrics | None = None
+        self._announce = False
+        self._node.announce_soon = self._announce_soon
+        self._node.replica.erase = self._erase
+
+    # -- start ----------------------------------------------------------------
+
+    def startService(self) -> None:
+        super().startService()
+        settings = self._settings
+        self._log.info(
+            "tile38cm {version}: node {id}, Tile38 at {server}, Consul at {consul}",
+            version=__version__,
+            id=settings.id,
+            server=str(settings.server),
+            consul=settings.consul.unix_socket or str(settings.consul.address),
+        )
+        try:
+            before = self._node.state.open()
+        except StateError as e:
+            self._fatal(str(e))
+            return
+        self._tasks.start(self._begin(before), "starting")
+
+    def _fatal(self, why: str) -> None:
+        """No waiting can mend this: end the process with exit code 1."""
+        self._log.critical("{why}", why=why)
+        self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
+        self._reactor.callWhenRunning(self._reactor.stop)
+
+    async def _begin(self, before: Remembered) -> None:
+        node = self._node
+        node.core.seen = before.seen
+        node.tile38.start()
+        await self._until("the local Tile38", lambda: node.tile38.readonly(True))
+        await self._prove_position(before)
+        node.health.start()
+        await self._until("Consul", self._consul_leads)
+        if self._settings.tls.mode == "off":
+            await self._until("the cluster's secret", self._learn_secret)
+        node.mesh.startService()
+        await node.mesh.ready()
+        try:
+            await self._listen()
+        except CannotListenError as e:
+            self._fatal(f"{e}; see --bind.addr.* and --bind.port.*")
+            return
+        await self._register()
+        self._start_election()
+        self._start_metrics()
+
+    async def _until(self, what: str, attempt: Callable[[], Awaitable[None]]) -> None:
+        """Try until it works; says once what is waited for, and once that it is there."""
+        said = False
+        while True:
+            try:
+                await attempt()
+            except (Tile38Error, ConsulError) as e:
+                if not said:
+                    said = True
+                    self._log.warn("waiting for {what}: {e}", what=what, e=str(e))
+                await pause(self._reactor, STARTUP_RETRY)
+            else:
+                if said:
+                    self._log.info("{what} is there", what=what)
+                return
+
+    async def _consul_leads(self) -> None:
+        if not await self._node.consul.status_leader():
+            raise Unclear("Consul has no leader")
+
+    async def _learn_secret(self) -> None:
+        self._node.secret = await self._node.store.secret()
+
+    async def _prove_position(self, before: Remembered) -> None:
+        """What the state directory and the log together prove of this node's position."""
+        node = self._node
+        size = [0]
+
+        async def measure() -> None:
+            size[0] = await node.tile38.log_size()
+
+        await self._until("the local log", measure)
+        node.health.log_size = size[0]
+        if before.led:
+            node.duties.continues(before.led)
+            node.replica.know(Position(before.led, size[0]))
+        elif before.clean is not None and before.clean[1] == size[0]:
+            node.replica.know(before.clean[0])
+
+    async def _listen(self) -> None:
+        node, settings = self._node, self._settings
+        await node.replica.listen()
+        node.writer_listener.start()
+        node.reader_listener.start()
+        for address, factory, service in (
+            (settings.writer, node.writer_listener, settings.writer_service),
+            (settings.reader, node.reader_listener, settings.reader_service),
+        ):
+            wrapped = node.mesh.listener_factory(factory, service)
+            self._ports.append(await listening_on(self._reactor, address).listen(wrapped))
+
+    async def _register(self) -> None:
+        if self._settings.service_manage:
+            hosts: list[Any] = [port.getHost() for port in self._ports]
+            writer, reader = (host.port for host in hosts)
+            self._registration = Registration(
+                self._node.consul, self._settings, self._reactor, writer, reader
+            )
+            self._registration.start()
+
+    def _start_election(self) -> None:
+        node = self._node
+        node.core.started = self._reactor.seconds()
+        node.discovery.start()
+        for watch in node.watches:
+            watch.startService()
+        node.promising.start()
+        node.replica.start(node.routes.leader_line)
+        self._tasks.start(node.store.keep_session(), "keeping the session")
+        self._tasks.start(self._tick(), "the election's clock")
+        self._tasks.start(self._announcing(), "announcing this member")
+
+    async def _tick(self) -> None:
+        step = self._settings.lease / TICKS_PER_LEASE
+        why = ""
+        while True:
+            election = self._node.election
+            if self._node.writer.waiting:
+                election.wanted(0)
+            election.tick()
+            if election.why_not != why:
+                why = election.why_not
+                self._log.debug("this node does not stand: {why}", why=why or "it may")
+            await pause(self._reactor, step)
+
+    def _start_metrics(self) -> None:
+        self._metrics = Metrics(self._settings, self._reactor, {}, self._node.tile38.server)
+        self._metrics.start(self._reactor)
+
+    # -- while it runs --------------------------------------------------------
+
+    def _announce_soon(self) -> None:
+        self._announce = True
+
+    async def _announcing(self) -> None:
+        """Write this member's key when something changed, and now and then."""
+        trouble, due = "", 0.0
+        while True:
+            now = self._reactor.seconds()
+            if self._announce or now >= due:
+                self._announce = False
+                due = now + ANNOUNCE_EVERY
+                try:
+                    await self._node.store.announce(self._node.announcement())
+                    trouble = ""
+                except ConsulError as e:
+                    self._announce = True
+                    if str(e) != trouble:
+                        trouble = str(e)
+                        self._log.warn("this member cannot be announced: {e}", e=trouble)
+                    await pause(self._reactor, 1.0)
+            await pause(self._reactor, ANNOUNCE_SOON)
+
+    async def _erase(self, reason: str) -> None:
+        """Keep a copy of all local data, then empty Tile38."""
+        node = self._node
+        if await node.tile38.log_size():
+            kept = self._settings.state_dir / "kept"
+            path = kept / f"{datetime.now():%Y%m%d-%H%M%S}.aof"
+            kept.mkdir(parents=True, exist_ok=True)
+            await copy_log(self._reactor, node.tile38, path, KEPT_BYTES, self._in_thread)
+            self._log.warn("what this node had is kept in {path} ({reason})", path=str(path), reason=reason)
+        await start_over(self._reactor, node.tile38)
+
+    def _in_thread(self, function: Callable[[], T]) -> Deferred[T]:
+        """Run what may block outside the reactor's thread."""
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function)
+
+    # -- stop -----------------------------------------------------------------
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        node = self._node
+        self._log.info("stopping")
+        await self._hand_over()
+        node.election.retire()
+        if self._registration is not None:
+            await self._registration.stop()
+        if self._metrics is not None:
+            await self._metrics.stop()
+        for port in self._ports:
+            await _quietly(port.stopListening())
+        node.writer_listener.stop()
+        node.reader_listener.stop()
+        await self._tasks.cancel()
+        await node.promising.stop()
+        position = node.replica.position
+        await node.replica.stop()
+        await self._remember(position)
+        node.election.stop()
+        await node.source.stop()
+        await node.duties.stop()
+        for watch in node.watches:
+            await watch.stopService()
+        await node.discovery.stop()
+        await node.store.leave()
+        await node.health.stop()
+        await node.tile38.stop()
+        await _quietly(node.mesh.stopService())
+        await node.consul.close()
+        self._log.info("stopped")
+
+    async def _hand_over(self) -> None:
+        """Let another member lead before this one goes."""
+        node = self._node
+        if node.election.leadership.role is not Role.LEADER:
+            return
+        if not await node.writer.drain(DRAIN_TIMEOUT):
+            self._log.warn("some requests were not answered within {s} s", s=DRAIN_TIMEOUT)
+        try:
+            await node.tile38.readonly(True)
+            final = await node.tile38.role_offset()
+        except Tile38Error as e:
+            self._log.warn("Tile38 cannot be asked for its last offset: {e}", e=str(e))
+            return
+        if not node.election.hand_over(final) or not node.election.required():
+            return
+        end = self._reactor.seconds() + HAND_OVER_TIMEOUT
+        while node.election.leadership.role is Role.LEADER and self._reactor.seconds() < end:
+            await pause(self._reactor, 0.01)
+        if node.election.leadership.role is Role.LEADER:
+            self._log.warn("no other node took over within {s} s", s=HAND_OVER_TIMEOUT)
+
+    async def _remember(self, position: Position | None) -> None:
+        """An orderly stop proves the position to the next start, if the log is untouched till then."""
+        if position is None or self._node.state.now.led:
+            return
+        try:
+            size = await self._node.tile38.log_size()
+        except Tile38Error:
+            return
+        self._node.state.change(clean=(position, size))
+
+
+async def _quietly(ending: Any) -> None:
+    """Wait for an end that may be no Deferred, or cancelled."""
+    try:
+        if isinstance(ending, Deferred):
+            await ending
+    except CancelledError:
+        pass

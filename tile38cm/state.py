@@ -1,0 +1,122 @@
+"""What a node must remember across restarts: a small file, replaced whole and synced."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve, frozen
+from twisted.logger import Logger
+
+from tile38cm.model import Position
+
+
+class StateError(Exception):
+    """The state directory cannot be used; the sentence says what to do."""
+
+
+@frozen
+class Remembered:
+    """What is on disk.
+
+    C{led}: the epoch whose log the local Tile38's log still is, 0 if it has
+    followed somebody since.  C{clean}: the position and the log's size at the
+    last orderly stop, which hold only if the size is still the same.
+    """
+
+    cluster: str = ""
+    seen: int = 0
+    starts: int = 0
+    led: int = 0
+    clean: tuple[Position, int] | None = None
+
+
+class StateDirectory:
+    """The directory of one node; one process at a time.
+
+    Every change is on disk when the call returns.
+    """
+
+    _log = Logger()
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path / "state.json"
+        self.now = Remembered()
+
+    def open(self) -> Remembered:
+        """Read what was remembered and count this start; fails with L{StateError}.
+
+        @return: what was there before this start.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o750)
+            before = _read(self._file)
+            self.now = before
+            self.keep(evolve(before, starts=before.starts + 1, clean=None))
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            raise StateError(f"the state directory {self.path} cannot be used: {e}; see --state.dir") from e
+        return before
+
+    def keep(self, state: Remembered) -> None:
+        """Remember C{state}; fails with C{OSError}."""
+        text = json.dumps(
+            {
+                "cluster": state.cluster,
+                "seen": state.seen,
+                "starts": state.starts,
+                "led": state.led,
+                "clean": None if state.clean is None else _clean_words(*state.clean),
+            }
+        )
+        temporary = self._file.with_suffix(".new")
+        with temporary.open("w") as f:
+            f.write(text)
+            f.flush()
+            os.fsync(f.fileno())
+        temporary.replace(self._file)
+        _sync_directory(self.path)
+        self.now = state
+
+    def change(self, **what: Any) -> None:
+        """Remember the same with some fields changed; a full disk is reported, not raised.
+
+        What is lost then is caution only: an older epoch than the true one is remembered.
+        """
+        state = evolve(self.now, **what)
+        if state == self.now:
+            return
+        try:
+            self.keep(state)
+        except OSError as e:
+            self.now = state
+            self._log.error("cannot write {path}: {e}", path=str(self._file), e=str(e))
+
+
+def _clean_words(position: Position, size: int) -> list[int]:
+    return [position.epoch, position.offset, size]
+
+
+def _read(path: Path) -> Remembered:
+    if not path.exists():
+        return Remembered()
+    doc = json.loads(path.read_text())
+    clean = doc["clean"]
+    return Remembered(
+        cluster=str(doc["cluster"]),
+        seen=int(doc["seen"]),
+        starts=int(doc["starts"]),
+        led=int(doc["led"]),
+        clean=None if clean is None else (Position(int(clean[0]), int(clean[1])), int(clean[2])),
+    )
+
+
+def _sync_directory(path: Path) -> None:
+    """A rename is on disk only when its directory is."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
