@@ -1,0 +1,1 @@
+"""Unit tests of mutual TLS: certificates made in memory, handshakes through memory."""
