@@ -15,7 +15,8 @@ from typing import Any
 
 from attrs import field, frozen
 from twisted.application.internet import ClientService
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError as WaitedTooLong
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as WaitedTooLong
 from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -118,7 +119,6 @@ class _Conversation(RedisProtocol):  # type: ignore[misc]  # txredisapi is not t
             self.execute_command(b"AUTH", self._secret.value.encode()).addErrback(self._not_logged_in)
 
     def _not_logged_in(self, failure: Failure) -> None:
-        failure.trap(RedisError)
         self._log.warn("Tile38 does not take the password: {error}", error=failure.value)
 
 
@@ -165,7 +165,11 @@ class _Link:
             raise refusal(str(error)) from None
         except WaitedTooLong:
             raise Unreachable(f"no answer from Tile38 within {timeout:g} s") from None
-        except (RedisError, CancelledError, OSError) as error:
+        except CancelledError:
+            if self._service.running:
+                raise
+            raise Unreachable("the client of Tile38 was stopped") from None
+        except RedisError as error:
             raise Unreachable(f"Tile38 does not answer: {error}") from None
         except Tile38Error:
             raise
@@ -286,29 +290,18 @@ class Tile38:
                 return None
             raise
 
-    async def log_size(self) -> int:
+    async def log_size(self, at_least: int = 0) -> int:
         """The true size of the log file in bytes, also where C{SERVER} is refused or wrong.
 
         C{aof_size} is inflated after a shrink of the leader, and a follower that
-        never caught up hides it; the file's last byte can be asked for in both.
+        never caught up hides it; any byte of the file can be asked for in both.
+        C{at_least} is a guess that saves questions.
         """
         await self.ping()
-        try:
-            guess = await self.role_offset()
-        except CatchingUp:
-            guess = 0
-        if await self._has_byte(guess) or not (guess == 0 or await self._has_byte(guess - 1)):
-            return await self._search_end()
-        return guess
-
-    async def _has_byte(self, pos: int) -> bool:
-        return await self.aofmd5(pos, 1) is not None
-
-    async def _search_end(self) -> int:
-        """Gallop past the end, then halve: about two questions per bit of the size."""
-        there, beyond = -1, 0
+        base = at_least if at_least and await self._has_byte(at_least - 1) else 0
+        there, beyond = base - 1, base
         while await self._has_byte(beyond):
-            there, beyond = beyond, 2 * beyond + 1
+            there, beyond = beyond, 2 * beyond + 1 - base
         while beyond - there > 1:
             middle = (there + beyond) // 2
             if await self._has_byte(middle):
@@ -316,6 +309,9 @@ class Tile38:
             else:
                 beyond = middle
         return beyond
+
+    async def _has_byte(self, pos: int) -> bool:
+        return await self.aofmd5(pos, 1) is not None
 
     async def config_get(self, name: str) -> str:
         """The value of one configuration parameter; empty if it is not set."""
