@@ -18,7 +18,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from OpenSSL import crypto
+from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from tile38cm.coordination.consul import (
@@ -40,8 +42,10 @@ from tile38cm.coordination.consul import (
     Roots,
     Set,
     Unlock,
+    consul_client,
 )
-from tile38cm.coordination.consul_agent import AgentLink, Request
+from tile38cm.coordination.consul_agent import AgentLink, Request, http_client
+from tile38cm.settings import ConsulSettings
 
 T = TypeVar("T")
 
@@ -676,3 +680,24 @@ class ConsulContract(TestCase):
 def wall_clock() -> datetime:
     """The real time, for providers that live in it."""
     return datetime.now(UTC)
+
+
+class ConsulOverSockets(ConsulContract):
+    """The contract over real connections and in real time."""
+
+    def connect(self, settings: ConsulSettings) -> None:
+        """Make the clients that the contract uses."""
+        self.consul = consul_client(reactor, settings)
+        http, pool = http_client(reactor, settings, 5.0)
+        self.link = AgentLink(http, settings, reactor, 5.0)
+        self.addCleanup(pool.closeCachedConnections)
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.consul.close()))
+
+    async def elapse(self, seconds: float) -> None:
+        await deferLater(reactor, seconds)
+
+    async def arrive(self, pending: Deferred[T]) -> T:
+        return await pending
+
+    def now(self) -> datetime:
+        return wall_clock()
