@@ -73,7 +73,7 @@ class Node:
         self.secret: str | None = None
         self.state = StateDirectory(settings.state_dir)
         self.consul: Consul = consul_client(reactor, settings.consul)
-        self.mesh = mesh_for(settings, reactor, self.consul, self._watch)
+        self.mesh = mesh_for(settings, reactor, self.consul, Watch)
         self.store = ClusterStore(self.consul, settings.lock_prefix, settings.id, reactor)
         services = (settings.writer_service, settings.reader_service)
         self.discovery = Discovery(self.consul, services, settings.lock_prefix, reactor)

@@ -73,9 +73,9 @@ class NodeGate(Listeners):
         """Whether the sync set is as large as writes are promised to."""
         return self._election.insync() >= self._min_insync
 
-    def waiting(self, offset: int = 0) -> None:
-        """A request waits for the gate, or until C{offset} is acknowledged."""
-        self._election.wanted(offset)
+    def waiting(self) -> None:
+        """A request waits, for the gate or an acknowledgement: members may be removed for it."""
+        self._election.wanted(0)
 
     def released(self, offset: int) -> None:
         """A reply that depends on the log up to C{offset} goes to a client."""

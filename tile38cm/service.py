@@ -194,7 +194,7 @@ class NodeService(Service):
         while True:
             election = self._node.election
             if self._node.writer.waiting:
-                election.wanted(0)
+                election.wanted(self._node.health.log_size)
             election.tick()
             if election.why_not != why:
                 why = election.why_not

@@ -195,6 +195,7 @@ class Conversation:
         queue, verdict = self._queue, None
         replies = []
         last = False
+        exposed = 0
         while queue and not last:
             exchange = queue[0]
             if exchange.state is not State.ANSWERED and exchange.state is not State.SETTLED:
@@ -203,6 +204,7 @@ class Conversation:
                 verdict = verdict or Verdict.of(self._side.gate)
                 if not verdict.releases(exchange):
                     break
+                exposed = max(exposed, exchange.batch.offset or 0)
             queue.popleft()
             self._landed(exchange)
             self._kept -= len(exchange.raw) + len(exchange.reply)
@@ -213,6 +215,8 @@ class Conversation:
             if exchange.command.class_ is Class.LIVE:
                 self.closed_for_requests = False
                 self._reopened = True
+        if exposed and self._side.gate is not None:
+            self._side.gate.released(exposed)
         if replies:
             self._port.deliver(b"".join(replies))
         if last:

@@ -64,6 +64,9 @@ class Gate(Protocol):
     def waiting(self) -> None:
         """Told when a request begins to wait for an acknowledgement or for the gate."""
 
+    def released(self, offset: int) -> None:
+        """Told before replies that depend on the log up to C{offset} go to a client."""
+
     def subscribe(self, callback: Callable[[], None]) -> None:
         """Have C{callback} called on every change."""
 

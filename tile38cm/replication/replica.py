@@ -224,7 +224,8 @@ class Replica:
         for words in waiting:
             self._receive(session, words)
         self._stage(Stage.FOLLOWING)
-        self._reached(session)
+        if not self._virtual.buffered and self._session is session:
+            self._delivered(session.at)
 
     def _receive(self, session: _Session, words: list[bytes]) -> None:
         if session is not self._session:
