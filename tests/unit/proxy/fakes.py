@@ -1,0 +1,289 @@
+"""The proxies' partners in memory, and a bench that joins a client, a side and servers by their bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IProtocol, IProtocolFactory
+from twisted.internet.protocol import Protocol
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+from tile38cm.proxy.client import Client, Login
+from tile38cm.proxy.limits import HoldBudget, Limits
+from tile38cm.proxy.listener import Listener
+from tile38cm.proxy.partners import Wire
+from tile38cm.proxy.sides import Reader, Side, Writer
+from tile38cm.settings import Secret
+from tile38cm.wire.requests import Request, RequestParser
+from tile38cm.wire.resp import encode_request
+
+
+@define(eq=False)
+class FakeGate:
+    """A gate that says what it is told to say."""
+
+    opened: bool = True
+    epoch: int = 1
+    offset: int = 1 << 60
+    members: bool = True
+    told_waiting: int = 0
+    callbacks: list[Callable[[], None]] = field(factory=list)
+
+    def is_open(self) -> bool:
+        return self.opened
+
+    def acknowledged(self) -> int:
+        return self.offset
+
+    def enough(self) -> bool:
+        return self.members
+
+    def released(self, offset: int) -> None:
+        """Nothing is added to the set here."""
+
+    def waiting(self) -> None:
+        self.told_waiting += 1
+
+    def subscribe(self, callback: Callable[[], None]) -> None:
+        self.callbacks.append(callback)
+
+    def unsubscribe(self, callback: Callable[[], None]) -> None:
+        self.callbacks.remove(callback)
+
+    def change(self, **what: object) -> None:
+        """Say something else, and tell whoever listens."""
+        for name, value in what.items():
+            setattr(self, name, value)
+        for callback in list(self.callbacks):
+            callback()
+
+
+class MemoryTransport(StringTransport):
+    """A transport whose cut is noted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aborted = False
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+        self.disconnecting = True
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        pass
+
+
+class Connected:
+    """The server's end of one connection that a proxy made."""
+
+    def __init__(self, protocol: Protocol) -> None:
+        self.protocol = protocol
+        self.transport = MemoryTransport()
+        self._requests = RequestParser(1 << 30)
+
+    def requests(self) -> list[list[bytes]]:
+        """The requests that came since the last call."""
+        self._requests.feed(self.transport.value())
+        self.transport.clear()
+        found = []
+        while isinstance(event := self._requests.next(), Request):
+            found.append(event.args)
+        return found
+
+    def reply(self, data: bytes) -> None:
+        """Send bytes to the proxy."""
+        self.protocol.dataReceived(data)
+
+    def lose(self) -> None:
+        """The connection breaks."""
+        self.protocol.connectionLost(Failure(ConnectionDone()))
+
+
+@define(eq=False)
+class FakeTarget:
+    """A server; equal only to itself."""
+
+    local: bool = True
+    epoch: int = 1
+    #: Connect when told to, not at once.
+    slow: bool = False
+    refusing: bool = False
+    #: What a local server says when asked for its role at first; C{None}: the test answers.
+    first_role: bytes | None = b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"
+    connections: list[Connected] = field(factory=list)
+    pending: list[tuple[IProtocolFactory, Deferred[IProtocol]]] = field(factory=list)
+    attempts: int = 0
+
+    def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
+        self.attempts += 1
+        if self.refusing:
+            failed: Deferred[IProtocol] = Deferred()
+            failed.errback(ConnectionRefusedError("refused"))
+            return failed
+        if self.slow:
+            waiting: Deferred[IProtocol] = Deferred()
+            self.pending.append((factory, waiting))
+            return waiting
+        return succeed(self._build(factory))
+
+    def let_in(self) -> None:
+        """Let the slow connections come about."""
+        for factory, waiting in self.pending:
+            waiting.callback(self._build(factory))
+        self.pending.clear()
+
+    @property
+    def last(self) -> Connected:
+        """The newest connection."""
+        return self.connections[-1]
+
+    def _build(self, factory: IProtocolFactory) -> IProtocol:
+        protocol = factory.buildProtocol(None)  # type: ignore[arg-type]  # no address is looked at
+        assert isinstance(protocol, Protocol)
+        connected = Connected(protocol)
+        self.connections.append(connected)
+        protocol.makeConnection(connected.transport)
+        if self.local and self.first_role is not None:
+            assert connected.requests()[-1] == [b"ROLE"]
+            connected.reply(self.first_role)
+        return protocol
+
+
+@define(eq=False)
+class FakeRoutes:
+    """Routes that are what they are told to be."""
+
+    leader: FakeTarget | None = None
+    ready: list[FakeTarget] = field(factory=list)
+    callbacks: list[Callable[[], None]] = field(factory=list)
+
+    def writer(self) -> FakeTarget | None:
+        return self.leader
+
+    def readers(self) -> Sequence[FakeTarget]:
+        return list(self.ready)
+
+    def subscribe(self, callback: Callable[[], None]) -> None:
+        self.callbacks.append(callback)
+
+    def unsubscribe(self, callback: Callable[[], None]) -> None:
+        self.callbacks.remove(callback)
+
+    def change(self, **what: object) -> None:
+        """Lead elsewhere, and tell whoever listens."""
+        for name, value in what.items():
+            setattr(self, name, value)
+        for callback in list(self.callbacks):
+            callback()
+
+
+class FakePrivate:
+    """Keeps the bytes of the connections it is given."""
+
+    def __init__(self) -> None:
+        self.accepted: list[tuple[str | None, bytes]] = []
+        self.protocols: list[Keeper] = []
+
+    def accept(self, transport: Wire, identity: str | None, data: bytes) -> IProtocol:
+        self.accepted.append((identity, data))
+        self.protocols.append(Keeper())
+        return self.protocols[-1]  # type: ignore[return-value]  # Protocol implements IProtocol
+
+
+class Keeper(Protocol):
+    """Keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.lost = False
+
+    def dataReceived(self, data: bytes) -> None:
+        self.data += data
+
+    def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008
+        self.lost = True
+
+
+class Caller:
+    """A client at its end of the connection."""
+
+    def __init__(self, protocol: Client) -> None:
+        self.protocol = protocol
+        self.transport = MemoryTransport()
+        protocol.makeConnection(self.transport)
+
+    def send(self, *requests: str) -> None:
+        """Send requests, words parted by spaces, in one packet."""
+        self.raw(b"".join(encode_request(request.encode().split()) for request in requests))
+
+    def raw(self, data: bytes) -> None:
+        """Send bytes."""
+        self.protocol.dataReceived(data)
+
+    def got(self) -> bytes:
+        """What came since the last call."""
+        data = self.transport.value()
+        self.transport.clear()
+        return data
+
+    def lose(self) -> None:
+        """The connection breaks."""
+        self.protocol.connectionLost(Failure(ConnectionDone()))
+
+
+class Bench:
+    """One listener with partners in memory; started."""
+
+    def __init__(
+        self,
+        reader: bool = False,
+        limits: Limits = Limits(),  # noqa: B008  # frozen
+        hold_bytes: int = 1 << 20,
+        login: Login = Login(),  # noqa: B008  # frozen
+        password: Secret | None = None,
+    ) -> None:
+        self.clock = Clock()
+        self.gate = FakeGate()
+        self.here = FakeTarget()
+        self.routes = FakeRoutes(leader=self.here, ready=[self.here])
+        self.private = FakePrivate()
+        self.budget = HoldBudget(hold_bytes)
+        self.side: Side
+        common = (self.routes, self.clock, limits, self.budget)
+        if reader:
+            self.side = Reader(*common, password=password)
+        else:
+            self.side = Writer(*common, gate=self.gate, password=password)
+        self.listener = Listener(self.side, login, self.private, identify=lambda transport: "somebody")
+        self.listener.start()
+
+    @property
+    def writer(self) -> Writer:
+        """The side, if it is W."""
+        assert isinstance(self.side, Writer)
+        return self.side
+
+    def caller(self) -> Caller:
+        """A new client."""
+        client = self.listener.buildProtocol(None)
+        assert client is not None
+        return Caller(client)
+
+    def peer(self) -> Caller:
+        """A new client that is another node."""
+        transport = MemoryTransport()
+        protocol = self.listener.serve_peer(transport)
+        assert isinstance(protocol, Client)
+        caller = Caller.__new__(Caller)
+        caller.protocol, caller.transport = protocol, transport
+        return caller
+
+
+def role(offset: int) -> bytes:
+    """A leader's answer to C{ROLE}."""
+    return b"*3\r\n$6\r\nmaster\r\n:%d\r\n*0\r\n" % offset

@@ -1,0 +1,165 @@
+"""A client's connection: who is let in, who it is, and how it ends."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.unit.proxy.fakes import Bench, Caller, role
+from tile38cm.proxy import listener
+from tile38cm.proxy.client import Login
+from tile38cm.proxy.limits import Limits
+from tile38cm.settings import Secret
+from tile38cm.wire.resp import encode_request
+
+OK = b"+OK\r\n"
+
+
+class EndTests(SynchronousTestCase):
+    """How connections end"""
+
+    def setUp(self) -> None:
+        self.bench = Bench()
+        self.caller = self.bench.caller()
+
+    def test_quit(self) -> None:
+        """QUIT is answered behind all earlier replies, then the connection is closed; the rest is ignored."""
+        self.caller.send("GET k i", "QUIT", "GET k j")
+        self.assertFalse(self.caller.transport.disconnecting)
+        self.bench.here.last.reply(b"$-1\r\n" + role(1))
+        self.assertEqual(self.caller.got(), b"$-1\r\n+OK\r\n")
+        self.assertTrue(self.caller.transport.disconnecting)
+        self.assertIsNone(self.caller.transport.producer)
+
+    def test_quit_in_json(self) -> None:
+        """In JSON mode Tile38 closes without a word, and so does the proxy."""
+        self.caller.send("OUTPUT json", "QUIT")
+        self.bench.here.last.reply(b'$11\r\n{"ok":true}\r\n' + role(1))
+        self.assertEqual(self.caller.got(), b'$11\r\n{"ok":true}\r\n')
+        self.assertTrue(self.caller.transport.disconnecting)
+
+    def test_malformed(self) -> None:
+        """Bytes that are no request are answered in their turn, then the connection is closed."""
+        self.caller.raw(encode_request([b"GET", b"k", b"i"]) + b"*1\r\n:1\r\n")
+        self.bench.here.last.reply(b"$-1\r\n" + role(1))
+        self.assertEqual(self.caller.got(), b"$-1\r\n-Protocol error: expected '$', got ':'\r\n")
+        self.assertTrue(self.caller.transport.disconnecting)
+
+    def test_foreign(self) -> None:
+        """Other protocols are refused in their own form."""
+        for data, start in (
+            (b"$4 PING\r\n", b"$82 {"),
+            (b"GET /ping HTTP/1.1\r\n\r\n", b"HTTP/1.1 501 "),
+        ):
+            caller = self.bench.caller()
+            caller.raw(data)
+            self.assertTrue(caller.got().startswith(start))
+            self.assertTrue(caller.transport.disconnecting)
+
+    def test_nameless(self) -> None:
+        """An empty name, to which Tile38 answers in HTTP, is an error like others."""
+        self.caller.raw(b"*1\r\n$0\r\n\r\n")
+        self.assertTrue(self.caller.got().startswith(b"-ERR '' is refused"))
+        self.assertFalse(self.caller.transport.disconnecting)
+
+
+class LoginTests(SynchronousTestCase):
+    """AUTH is answered by the proxy"""
+
+    def test_required(self) -> None:
+        """Without a login only what Tile38 answers too is answered."""
+        bench = Bench(login=Login(Secret("geheim"), required=True))
+        caller = bench.caller()
+        caller.send("GET k i", "AUTH falsch", "AUTH x geheim", "AUTH geheim", "GET k i")
+        bench.here.last.reply(b"$-1\r\n" + role(1))
+        self.assertEqual(
+            caller.got(),
+            b"-ERR authentication required\r\n" + b"-ERR invalid password\r\n" * 2 + OK + b"$-1\r\n",
+        )
+
+    def test_not_required(self) -> None:
+        """Where certificates tell who clients are AUTH may be right or wrong, and changes nothing."""
+        bench = Bench(login=Login(Secret("geheim")))
+        caller = bench.caller()
+        caller.send("AUTH falsch", "AUTH geheim", "GET k i")
+        bench.here.last.reply(b"$-1\r\n" + role(1))
+        self.assertEqual(caller.got(), b"-ERR invalid password\r\n" + OK + b"$-1\r\n")
+
+    def test_none_set(self) -> None:
+        """Without a password none is right, as with Tile38."""
+        caller = Bench().caller()
+        caller.send("AUTH x")
+        self.assertEqual(caller.got(), b"-ERR invalid password\r\n")
+
+
+class AdmissionTests(SynchronousTestCase):
+    """How many are let in"""
+
+    def test_limit(self) -> None:
+        """One client too many is told so and closed; when one leaves there is room again."""
+        bench = Bench(limits=Limits(max_clients=1))
+        first, second = bench.caller(), bench.caller()
+        first.send("PING")
+        second.send("PING")
+        self.assertEqual(second.got(), b"-ERR max number of clients reached\r\n")
+        self.assertTrue(second.transport.disconnecting)
+        self.assertEqual(bench.side.counters.clients, 1)
+        first.lose()
+        third = bench.caller()
+        third.send("FOLLOW a 1")
+        self.assertTrue(third.got().startswith(b"-ERR 'follow'"))
+
+    def test_other_nodes(self) -> None:
+        """Another node gets in when no client does, and is not counted."""
+        bench = Bench(limits=Limits(max_clients=1))
+        bench.caller().send("PING")
+        bench.caller().send("TILE38CM BRIDGE")
+        self.assertEqual(len(bench.private.accepted), 1)
+        bench.peer().send("PING")
+        self.assertEqual(len(bench.here.connections), 2)
+        self.assertEqual(bench.side.counters.clients, 1)
+
+    def test_silent_connections(self) -> None:
+        """Connections that never say who they are have a bound too."""
+        bench = Bench(limits=Limits(max_clients=1))
+        for _ in range(1 + listener.SPARE):
+            bench.caller()
+        self.assertIsNone(bench.listener.buildProtocol(None))
+
+
+class PrivateTests(SynchronousTestCase):
+    """Connections between nodes"""
+
+    def setUp(self) -> None:
+        self.bench = Bench()
+
+    def test_given_over(self) -> None:
+        """A connection that begins with a private command is given over with all its bytes."""
+        caller = self.bench.caller()
+        data = encode_request([b"tile38cm", b"BRIDGE"])
+        caller.raw(data[:10])
+        caller.raw(data[10:] + b"\x00binary")
+        self.assertEqual(self.bench.private.accepted, [("somebody", data + b"\x00binary")])
+        caller.raw(b"more")
+        self.assertEqual(self.bench.private.protocols[0].data, b"more")
+        self.assertIsNone(caller.transport.producer)
+        caller.lose()
+        self.assertTrue(self.bench.private.protocols[0].lost)
+        self.assertEqual(caller.got(), b"")
+
+    def test_only_first(self) -> None:
+        """Later on, or from another node's client, a private command is refused."""
+        caller: Caller
+        for caller in (self.bench.caller(), self.bench.peer()):
+            caller.send("FOLLOW a 1", "TILE38CM BRIDGE")
+            self.assertIn(b"must be the first command", caller.got())
+        peer = self.bench.peer()
+        peer.send("TILE38CM BRIDGE")
+        self.assertIn(b"must be the first command", peer.got())
+        self.assertEqual(self.bench.private.accepted, [])
+
+    def test_stop(self) -> None:
+        """Stopping cuts every connection, other nodes' as well."""
+        callers = [self.bench.caller(), self.bench.peer()]
+        self.bench.listener.stop()
+        self.assertTrue(all(caller.transport.aborted for caller in callers))
+        self.assertEqual((self.bench.gate.callbacks, self.bench.routes.callbacks), ([], []))

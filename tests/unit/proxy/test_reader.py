@@ -1,0 +1,110 @@
+"""R: which server answers reads, and what becomes of them when it goes."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.unit.proxy.fakes import Bench, FakeTarget
+
+GET = "GET k i"
+ASKED = [[b"GET", b"k", b"i"]]
+
+
+class ReaderTests(SynchronousTestCase):
+    """A client of R"""
+
+    def setUp(self) -> None:
+        self.bench = Bench(reader=True)
+        self.caller = self.bench.caller()
+        self.there = FakeTarget(local=False)
+
+    def test_plain(self) -> None:
+        """A read's reply is released as it comes; no gate, no question for an offset."""
+        self.caller.send(GET)
+        self.assertEqual(self.bench.here.last.requests(), ASKED)
+        self.bench.here.last.reply(b"$-1\r\n")
+        self.assertEqual(self.caller.got(), b"$-1\r\n")
+
+    def test_writes(self) -> None:
+        """Whatever only the leader may run is refused with the port to use, in order."""
+        for name in ("SET k i POINT 1 2", "EVAL x 0", "EVALNA x 0", "PUBLISH c x", "TIMEOUT 1 DEL k i"):
+            self.caller.send(name)
+            self.assertTrue(
+                self.caller.got().startswith(b"-ERR write commands go to the writer port: '"), name
+            )
+        self.assertEqual(self.bench.here.connections, [])
+        self.assertEqual(self.bench.side.counters.refused, 5)
+
+    def test_dangerous(self) -> None:
+        """What no port takes is refused as on W."""
+        self.caller.send("FOLLOW a 1")
+        self.assertTrue(self.caller.got().startswith(b"-ERR 'follow' is refused by tile38cm: "))
+
+    def test_a_follower_will_do(self) -> None:
+        """A local server need not lead; one that was never synchronised will not do."""
+        self.bench.here.first_role = b"*5\r\n$5\r\nslave\r\n$1\r\nx\r\n:1\r\n$9\r\nconnected\r\n:7\r\n"
+        self.caller.send(GET)
+        self.assertEqual(self.bench.here.last.requests(), ASKED)
+        self.bench.here.first_role = b"-ERR catching up to leader\r\n"
+        self.bench.routes.ready.append(self.there)
+        other = self.bench.caller()
+        other.send(GET)
+        self.assertEqual(self.there.last.requests(), ASKED)
+
+    def test_stays(self) -> None:
+        """A client keeps its server while that is a candidate, whatever the order of preference."""
+        self.bench.routes.ready = [self.there, self.bench.here]
+        self.caller.send(GET)
+        self.bench.routes.change(ready=[self.bench.here, self.there])
+        self.caller.send(GET)
+        self.assertEqual(self.there.last.requests(), ASKED * 2)
+
+    def test_unready(self) -> None:
+        """When its server is no candidate any more, what was not answered is asked elsewhere, in order."""
+        self.caller.send(GET, "GET k j")
+        self.bench.here.last.reply(b"$1\r\na\r\n")
+        self.bench.routes.change(ready=[self.there])
+        self.assertTrue(self.bench.here.last.transport.aborted)
+        self.assertEqual(self.there.last.requests(), [[b"GET", b"k", b"j"]])
+        self.there.last.reply(b"$1\r\nb\r\n")
+        self.assertEqual(self.caller.got(), b"$1\r\na\r\n$1\r\nb\r\n")
+
+    def test_next_candidate(self) -> None:
+        """A server that cannot be reached is passed over at once."""
+        self.bench.here.refusing = True
+        self.bench.routes.ready.append(self.there)
+        self.caller.send(GET)
+        self.assertEqual(self.there.last.requests(), ASKED)
+
+    def test_all_fail(self) -> None:
+        """When no candidate can be reached all are tried again, with growing pauses, until the time is up."""
+        self.bench.here.refusing = True
+        self.caller.send(GET)
+        self.bench.clock.pump([0.05] * 250)
+        self.assertEqual(self.caller.got(), b"-ERR no leader: the command waited 10 s for one\r\n")
+        self.assertTrue(20 < self.bench.here.attempts < 40, self.bench.here.attempts)
+
+    def test_peer_not_ready(self) -> None:
+        """What a peer did not serve is asked of the next candidate."""
+        self.bench.routes.ready = [self.there, self.bench.here]
+        self.caller.send(GET)
+        self.there.last.reply(b"-NOTREADY tile38cm: not executed\r\n")
+        self.assertEqual(self.bench.here.last.requests(), ASKED)
+
+    def test_nobody_ready(self) -> None:
+        """Without a candidate reads wait for one."""
+        self.bench.routes.ready = []
+        self.caller.send(GET)
+        self.assertEqual(self.bench.side.counters.held, 1)
+        self.bench.routes.change(ready=[self.there])
+        self.assertEqual(self.there.last.requests(), ASKED)
+
+    def test_never_sent_on(self) -> None:
+        """Another node's reads are answered here or turned away."""
+        self.bench.routes.ready = [self.there, self.bench.here]
+        peer = self.bench.peer()
+        peer.send(GET)
+        self.assertEqual(self.bench.here.last.requests(), ASKED)
+        self.bench.routes.change(ready=[self.there])
+        self.assertEqual(peer.got(), b"-NOTREADY tile38cm: not executed\r\n")
+        self.assertEqual(self.there.connections, [])

@@ -1,0 +1,495 @@
+"""W: what is released when, what is held, and what becomes of requests when a leader is lost."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.unit.proxy.fakes import Bench, FakeTarget, role
+from tile38cm.proxy.limits import Limits
+from tile38cm.proxy.upstream import ROLE
+from tile38cm.settings import Secret
+from tile38cm.wire.resp import encode_request
+
+OK = b"+OK\r\n"
+ASK = [b"ROLE"]
+SET = "SET k i POINT 1 2"
+DEL = "DEL k i"
+GET = "GET k i"
+
+
+def words(text: str) -> list[bytes]:
+    """A request as the server sees it."""
+    return text.encode().split()
+
+
+class ReleaseTests(SynchronousTestCase):
+    """When this node leads, replies pass the gate and wait for acknowledgements."""
+
+    def setUp(self) -> None:
+        self.bench = Bench()
+        self.caller = self.bench.caller()
+
+    def test_batch(self) -> None:
+        """What came in one packet goes out in one piece, with one question for the offset behind it."""
+        self.caller.send(SET, GET)
+        sent = self.bench.here.last.transport.value()
+        self.assertEqual(sent, encode_request(words(SET)) + encode_request(words(GET)) + ROLE)
+
+    def test_reply_waits_for_the_offset(self) -> None:
+        """No reply leaves before the offset that covers it is known."""
+        self.caller.send(SET, GET)
+        self.bench.here.last.reply(OK + b"$1\r\nx\r\n")
+        self.assertEqual(self.caller.got(), b"")
+        self.bench.here.last.reply(role(7))
+        self.assertEqual(self.caller.got(), OK + b"$1\r\nx\r\n")
+
+    def test_reply_waits_for_acknowledgement(self) -> None:
+        """A reply leaves when every member has acknowledged its offset, and the leader hears of the wait."""
+        self.bench.gate.offset = 6
+        self.caller.send(SET)
+        self.bench.here.last.reply(OK + role(7))
+        self.assertEqual((self.caller.got(), self.bench.gate.told_waiting), (b"", 1))
+        self.bench.gate.change(offset=7)
+        self.assertEqual((self.caller.got(), self.bench.side.waiting), (OK, 0))
+
+    def test_read_waits_for_what_it_saw(self) -> None:
+        """A read's reply waits too: it may show a write that could still vanish."""
+        self.bench.gate.offset = 6
+        self.caller.send(GET)
+        self.bench.here.last.reply(b"$-1\r\n" + role(7))
+        self.assertEqual(self.caller.got(), b"")
+
+    def test_gate_shut_before_release(self) -> None:
+        """A reply that comes while the gate is shut is kept until it opens in the same epoch."""
+        self.caller.send(SET)
+        self.bench.gate.change(opened=False)
+        self.bench.here.last.reply(OK + role(7))
+        self.assertEqual(self.caller.got(), b"")
+        self.bench.gate.change(opened=True)
+        self.assertEqual(self.caller.got(), OK)
+
+    def test_gate_is_asked_not_remembered(self) -> None:
+        """A gate that shut without telling anybody lets nothing out and nothing in."""
+        self.caller.send(SET)
+        self.bench.gate.opened = False
+        self.bench.here.last.reply(OK + role(7))
+        self.caller.send(GET)
+        self.assertEqual(self.caller.got(), b"")
+        self.assertEqual(self.bench.here.last.requests(), [words(SET), ASK])
+
+    def test_shut_gate_holds(self) -> None:
+        """Nothing is sent to the local server while the gate is shut."""
+        self.bench.gate.opened = False
+        self.caller.send(SET)
+        self.assertEqual(self.bench.here.last.requests(), [])
+        self.bench.gate.change(opened=True)
+        self.assertEqual(self.bench.here.last.requests(), [words(SET), ASK])
+
+    def test_gate_of_another_epoch(self) -> None:
+        """An open gate of another term than the connection's is a shut one."""
+        self.bench.gate.epoch = 2
+        self.caller.send(SET)
+        self.assertEqual(self.bench.here.last.requests(), [])
+
+    def test_not_enough_members(self) -> None:
+        """With too few members writes wait and reads do not."""
+        self.bench.gate.members = False
+        self.caller.send(GET, SET, GET)
+        self.assertEqual(self.bench.here.last.requests(), [words(GET), ASK])
+        self.bench.gate.change(members=True)
+        self.assertEqual(self.bench.here.last.requests(), [words(SET), words(GET), ASK])
+
+    def test_order_with_own_answers(self) -> None:
+        """An answer of the proxy's own keeps its place between the server's."""
+        self.caller.send(SET, "FOLLOW a 1", GET)
+        self.bench.here.last.reply(OK + b"$1\r\nx\r\n" + role(7))
+        got = self.caller.got()
+        self.assertTrue(got.startswith(OK + b"-ERR 'follow' is refused by tile38cm: "), got)
+        self.assertTrue(got.endswith(b"\r\n$1\r\nx\r\n"), got)
+        self.assertEqual(self.bench.side.counters.refused, 1)
+
+    def test_json(self) -> None:
+        """A client in JSON mode gets the proxy's errors in JSON, and a new connection its mode."""
+        self.caller.send("OUTPUT json", SET)
+        self.bench.here.last.reply(
+            b'$11\r\n{"ok":true}\r\n' * 2
+            + b'$60\r\n{"ok":true,"role":{"role":"master","offset":52,"slaves":[]}}\r\n'
+        )
+        self.caller.got()
+        self.caller.send("AOFSHRINK")
+        self.assertIn(b'{"ok":false,"err":"\'aofshrink\' is refused', self.caller.got())
+        other = FakeTarget(local=False)
+        self.bench.routes.change(leader=other)
+        self.caller.send(GET)
+        self.assertEqual(other.last.requests(), [words("OUTPUT json")])
+        other.last.reply(b'$11\r\n{"ok":true}\r\n')
+        self.assertEqual(other.last.requests(), [words(GET)])
+
+
+class LossTests(SynchronousTestCase):
+    """A leader is lost while requests are under way."""
+
+    def setUp(self) -> None:
+        self.bench = Bench()
+        self.caller = self.bench.caller()
+        self.there = FakeTarget(local=False, epoch=2)
+
+    def test_role_change(self) -> None:
+        """What is repeatable is sent to the next leader, what is not gets UNCERTAIN, in order."""
+        self.caller.send(SET, DEL, GET)
+        old = self.bench.here.last
+        self.bench.routes.change(leader=self.there)
+        self.assertTrue(old.transport.aborted)
+        self.assertEqual(self.there.last.requests(), [words(SET), words(GET)])
+        self.assertEqual(self.caller.got(), b"")
+        self.there.last.reply(OK + b"$-1\r\n")
+        first, second, third = self.caller.got().splitlines()
+        self.assertEqual((first, third), (b"+OK", b"$-1"))
+        self.assertTrue(second.startswith(b"-UNCERTAIN "), second)
+        self.assertEqual(self.bench.side.counters.uncertain, 1)
+
+    def test_answered_but_not_released(self) -> None:
+        """A reply that was not released before its leader fell is worth nothing."""
+        self.bench.gate.offset = 0
+        self.caller.send(DEL)
+        self.bench.here.last.reply(b":1\r\n" + role(7))
+        self.bench.routes.change(leader=self.there)
+        self.bench.gate.change(offset=9)
+        self.assertTrue(self.caller.got().startswith(b"-UNCERTAIN "))
+
+    def test_refused_by_role(self) -> None:
+        """A write that the old leader refused because it is none was not executed, and is sent on."""
+        self.bench.gate.offset = 0
+        self.caller.send(DEL)
+        self.bench.here.last.reply(b"-ERR read only\r\n" + role(7))
+        self.bench.routes.change(leader=self.there)
+        self.assertEqual(self.there.last.requests(), [words(DEL)])
+
+    def test_nobody_leads(self) -> None:
+        """Without a leader requests wait for one, then go in order."""
+        self.bench.routes.change(leader=None)
+        self.caller.send(SET)
+        self.caller.send(DEL, GET)
+        self.assertEqual(self.bench.side.counters.held, 3)
+        self.bench.routes.change(leader=self.there)
+        self.assertEqual(self.there.last.requests(), [words(SET), words(DEL), words(GET)])
+        self.assertEqual(self.bench.budget.used, 0)
+
+    def test_connection_breaks(self) -> None:
+        """A server whose connection broke is tried again after a pause."""
+        self.caller.send(SET)
+        self.bench.here.last.lose()
+        self.assertEqual(len(self.bench.here.connections), 1)
+        self.bench.clock.advance(0.05)
+        self.assertEqual(self.bench.here.last.requests(), [words(SET), ASK])
+        self.bench.here.last.reply(OK + role(3))
+        self.assertEqual(self.caller.got(), OK)
+
+    def test_covered_reply_survives_the_connection(self) -> None:
+        """A reply whose offset is known is released when acknowledged, though its connection broke."""
+        self.bench.gate.offset = 0
+        self.caller.send(DEL)
+        self.bench.here.last.reply(b":1\r\n" + role(7))
+        self.bench.here.last.lose()
+        self.assertEqual(self.caller.got(), b"")
+        self.bench.gate.change(offset=7)
+        self.assertEqual(self.caller.got(), b":1\r\n")
+
+    def test_deadly_request(self) -> None:
+        """A request that is lost with each server it meets is given up."""
+        self.caller.send(GET)
+        for _ in range(5):
+            self.bench.here.last.lose()
+            self.bench.clock.advance(0.5)
+        self.assertEqual(self.caller.got(), b"-ERR the server was lost each time this command was sent\r\n")
+
+    def test_server_is_no_leader(self) -> None:
+        """A server whose ROLE is not the leader's has acknowledged nothing."""
+        self.caller.send(DEL)
+        self.bench.here.last.reply(b":1\r\n*5\r\n$5\r\nslave\r\n$1\r\nx\r\n:1\r\n$9\r\nconnected\r\n:7\r\n")
+        self.assertTrue(self.caller.got().startswith(b"-UNCERTAIN "))
+
+    def test_unready_server(self) -> None:
+        """A server that is still loading gets no request."""
+        self.bench.here.first_role = None
+        self.caller.send(SET)
+        server = self.bench.here.last
+        server.requests()
+        server.reply(b"-LOADING Tile38 is loading the dataset in memory\r\n")
+        self.assertTrue(server.transport.aborted)
+        self.assertEqual(server.requests(), [])
+
+    def test_connecting_takes_too_long(self) -> None:
+        """Connecting has a bound."""
+        self.bench.here.slow = True
+        self.caller.send(SET)
+        self.bench.clock.advance(5)
+        self.bench.clock.advance(0.05)
+        self.assertEqual(self.bench.here.attempts, 2)
+
+    def test_client_leaves(self) -> None:
+        """A client that goes takes its connection, its held bytes and its count with it."""
+        self.caller.send(SET)
+        self.caller.lose()
+        self.assertTrue(self.bench.here.last.transport.aborted)
+        self.assertEqual(self.bench.side.in_flight, 0)
+        self.bench.routes.change(leader=None)
+        other = self.bench.caller()
+        other.send(SET)
+        self.assertGreater(self.bench.budget.used, 0)
+        other.lose()
+        self.assertEqual((self.bench.budget.used, self.bench.side.waiting), (0, 0))
+        self.assertEqual(self.bench.side.counters.clients, 0)
+
+
+class HoldTests(SynchronousTestCase):
+    """Waiting has bounds in time and memory."""
+
+    def test_timeout(self) -> None:
+        """A held request is answered with one clear error ten seconds after it came."""
+        bench = Bench()
+        bench.routes.leader = None
+        caller = bench.caller()
+        caller.send(SET)
+        bench.clock.pump([0.5] * 10)
+        caller.send(GET)
+        bench.clock.pump([0.1] * 51)
+        self.assertEqual(caller.got(), b"-ERR no leader: the command waited 10 s for one\r\n")
+        bench.clock.pump([0.1] * 50)
+        self.assertEqual(caller.got(), b"-ERR no leader: the command waited 10 s for one\r\n")
+
+    def test_unacknowledged_write(self) -> None:
+        """A write whose acknowledgement does not come in time is uncertain; a read is only late."""
+        bench = Bench()
+        bench.gate.offset = 0
+        caller = bench.caller()
+        caller.send(SET, GET)
+        bench.here.last.reply(OK + b"$-1\r\n" + role(7))
+        bench.clock.pump([0.1] * 101)
+        first, second = caller.got().splitlines()
+        self.assertTrue(first.startswith(b"-UNCERTAIN "), first)
+        self.assertTrue(second.startswith(b"-ERR no leader"), second)
+        self.assertEqual(bench.side.in_flight, 0)
+
+    def test_slow_server_is_no_missing_leader(self) -> None:
+        """A command that takes its time is waited for."""
+        bench = Bench()
+        caller = bench.caller()
+        caller.send(SET)
+        bench.clock.pump([1.0] * 60)
+        self.assertEqual(caller.got(), b"")
+
+    def test_memory(self) -> None:
+        """What does not fit the node's memory for held requests is refused, and order is kept."""
+        bench = Bench(hold_bytes=2 * len(encode_request(words(SET))))
+        bench.routes.leader = None
+        caller = bench.caller()
+        caller.send(SET, SET, SET)
+        self.assertEqual(caller.got(), b"")
+        bench.routes.change(leader=bench.here)
+        bench.here.last.reply(OK + OK + role(1))
+        self.assertTrue(caller.got().startswith(OK + OK + b"-ERR too many requests are waiting"))
+
+    def test_own_share(self) -> None:
+        """A client that keeps sending is not read any more, until its requests went."""
+        bench = Bench(limits=Limits(max_kept=200))
+        bench.routes.leader = None
+        caller = bench.caller()
+        caller.send(*[SET] * 10)
+        self.assertEqual(caller.transport.producerState, "paused")
+        bench.routes.change(leader=bench.here)
+        bench.here.last.reply(OK * 10 + role(1))
+        self.assertEqual(caller.transport.producerState, "producing")
+
+
+class FlowTests(SynchronousTestCase):
+    """Neither side can make the other's bytes pile up."""
+
+    def setUp(self) -> None:
+        self.bench = Bench(limits=Limits(max_pipeline=8, max_heavy=2))
+        self.caller = self.bench.caller()
+
+    def test_pipeline(self) -> None:
+        """A client with many unanswered requests is not read."""
+        self.caller.send(*[GET] * 9)
+        self.assertEqual(self.caller.transport.producerState, "paused")
+        self.bench.here.last.reply(b"$-1\r\n" * 9 + role(1))
+        self.assertEqual(self.caller.transport.producerState, "producing")
+
+    def test_heavy(self) -> None:
+        """Few of one client's searches are at work at once."""
+        self.caller.send("SCAN a", "SCAN b", "SCAN c", GET)
+        server = self.bench.here.last
+        self.assertEqual(server.requests(), [words("SCAN a"), words("SCAN b"), ASK])
+        server.reply(b"*0\r\n*0\r\n" + role(1))
+        self.assertEqual(server.requests(), [words("SCAN c"), words(GET), ASK])
+
+    def test_client_does_not_read(self) -> None:
+        """While a client does not take its replies nothing is sent for it and its server is not read."""
+        self.caller.send(GET)
+        server = self.bench.here.last
+        server.requests()
+        self.caller.protocol.pauseProducing()
+        self.assertEqual(server.transport.producerState, "paused")
+        self.assertEqual(self.caller.transport.producerState, "paused")
+        self.caller.send(GET)
+        self.assertEqual(server.requests(), [])
+        self.caller.protocol.resumeProducing()
+        self.assertEqual(server.transport.producerState, "producing")
+        self.assertEqual(server.requests(), [words(GET), ASK])
+
+    def test_server_does_not_read(self) -> None:
+        """While a server does not take requests its client is not read."""
+        self.caller.send(GET)
+        self.bench.here.last.protocol.pauseProducing()  # type: ignore[attr-defined]
+        self.caller.send(GET)
+        self.assertEqual(self.caller.transport.producerState, "paused")
+        self.bench.here.last.protocol.resumeProducing()  # type: ignore[attr-defined]
+        self.assertEqual(self.caller.transport.producerState, "producing")
+        self.assertEqual(self.bench.here.last.requests(), [words(GET), ASK, words(GET), ASK])
+
+
+class PeerTests(SynchronousTestCase):
+    """Requests between nodes: from a follower's W to the leader's."""
+
+    def setUp(self) -> None:
+        self.bench = Bench()
+        self.there = FakeTarget(local=False, epoch=2)
+
+    def test_follower_sends_on(self) -> None:
+        """A follower's W sends to the leader's, and releases what that answers."""
+        self.bench.routes.leader = self.there
+        self.bench.gate.opened = False
+        caller = self.bench.caller()
+        caller.send(SET)
+        self.assertEqual(self.there.last.requests(), [words(SET)])
+        self.there.last.reply(OK)
+        self.assertEqual(caller.got(), OK)
+
+    def test_not_the_leader_any_more(self) -> None:
+        """What the peer did not execute is sent again, in order, after a pause or to the next leader."""
+        self.bench.routes.leader = self.there
+        caller = self.bench.caller()
+        caller.send(DEL, SET)
+        caller.send(GET)
+        self.there.last.reply(b":1\r\n-NOTLEADER tile38cm: not executed\r\n")
+        self.assertEqual(caller.got(), b":1\r\n")
+        self.there.last.reply(b"-NOTLEADER tile38cm: not executed\r\n")
+        self.assertTrue(self.there.last.transport.aborted)
+        self.assertEqual(len(self.there.connections), 1)
+        self.bench.clock.advance(0.05)
+        self.assertEqual(self.there.last.requests(), [words(SET), words(GET)])
+        self.there.last.reply(b"-NOTLEADER tile38cm: not executed\r\n" * 2)
+        self.bench.routes.change(leader=self.bench.here)
+        self.assertEqual(self.bench.here.last.requests(), [words(SET), words(GET), ASK])
+
+    def test_peer_lost(self) -> None:
+        """When the connection to a peer breaks, answered replies stay and the rest is judged."""
+        self.bench.routes.leader = self.there
+        caller = self.bench.caller()
+        caller.send(SET, DEL, GET)
+        self.there.last.reply(OK)
+        self.there.last.lose()
+        got = caller.got()
+        self.assertTrue(got.startswith(OK + b"-UNCERTAIN "), got)
+        self.bench.clock.advance(0.05)
+        self.assertEqual(self.there.last.requests(), [words(GET)])
+
+    def test_serving_a_peer(self) -> None:
+        """The leader serves another node's requests as its own clients', without asking for a login."""
+        peer = self.bench.peer()
+        peer.send(SET)
+        self.bench.here.last.reply(OK + role(1))
+        self.assertEqual(peer.got(), OK)
+
+    def test_never_sent_on(self) -> None:
+        """A node that does not lead turns other nodes' requests away, for good on that connection."""
+        self.bench.routes.leader = self.there
+        peer = self.bench.peer()
+        peer.send(SET)
+        self.assertEqual(peer.got(), b"-NOTLEADER tile38cm: not executed\r\n")
+        self.bench.routes.change(leader=self.bench.here)
+        peer.send(GET)
+        self.assertEqual(peer.got(), b"-NOTLEADER tile38cm: not executed\r\n")
+        self.assertEqual((self.there.connections, self.bench.here.connections), ([], []))
+
+    def test_step_down(self) -> None:
+        """At a step-down another node hears which requests it may send again and which are uncertain."""
+        peer = self.bench.peer()
+        peer.send(SET, DEL)
+        self.bench.gate.opened = False
+        peer.send(DEL)
+        self.bench.routes.change(leader=self.there)
+        first, second, third = peer.got().splitlines()
+        self.assertTrue(first.startswith(b"-NOTLEADER "))
+        self.assertTrue(second.startswith(b"-UNCERTAIN "))
+        self.assertTrue(third.startswith(b"-NOTLEADER "))
+
+    def test_not_in_json(self) -> None:
+        """The word between nodes is the same whatever OUTPUT the client chose."""
+        peer = self.bench.peer()
+        peer.send("OUTPUT json")
+        self.bench.here.last.reply(b'$11\r\n{"ok":true}\r\n' + role(0))
+        peer.got()
+        self.bench.routes.change(leader=None)
+        peer.send(SET)
+        self.assertTrue(peer.got().startswith(b"-NOTLEADER "))
+
+
+class DrainTests(SynchronousTestCase):
+    """Before it steps down a leader lets what was sent come to its end."""
+
+    def setUp(self) -> None:
+        self.bench = Bench()
+        self.caller = self.bench.caller()
+
+    def drain(self) -> Deferred[bool]:
+        """Begin to drain, for five seconds at most."""
+        return Deferred.fromCoroutine(self.bench.writer.drain(5))
+
+    def test_nothing_under_way(self) -> None:
+        """With nothing under way it is over at once."""
+        self.assertTrue(self.successResultOf(self.drain()))
+
+    def test_waits(self) -> None:
+        """It is over when the last reply is released; later requests are held, other nodes' turned away."""
+        self.caller.send(SET)
+        draining = self.drain()
+        self.caller.send(GET)
+        peer = self.bench.peer()
+        peer.send(GET)
+        self.assertTrue(peer.got().startswith(b"-NOTLEADER "))
+        server = self.bench.here.last
+        server.reply(OK)
+        self.assertNoResult(draining)
+        server.reply(role(1))
+        self.assertTrue(self.successResultOf(draining))
+        self.assertEqual(self.caller.got(), OK)
+        self.assertEqual(server.requests(), [words(SET), ASK])
+        self.bench.writer.resume()
+        self.assertEqual(server.requests(), [words(GET), ASK])
+
+    def test_too_long(self) -> None:
+        """It waits no longer than told, and says so."""
+        self.caller.send(SET)
+        draining = self.drain()
+        self.bench.clock.advance(5)
+        self.assertFalse(self.successResultOf(draining))
+
+
+class LocalLoginTests(SynchronousTestCase):
+    """The proxy logs in to its server itself."""
+
+    def test_password(self) -> None:
+        """A local server's connection begins with the password, a peer's does not."""
+        bench = Bench(password=Secret("geheim"))
+        bench.here.first_role = None
+        bench.caller().send(SET)
+        server = bench.here.last
+        self.assertEqual(server.requests(), [words("AUTH geheim"), ASK])
+        server.reply(OK + role(0))
+        self.assertEqual(server.requests(), [words(SET), ASK])
+        there = FakeTarget(local=False)
+        bench.routes.change(leader=there)
+        self.assertEqual(there.last.requests(), [words(SET)])
