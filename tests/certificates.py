@@ -47,7 +47,7 @@ class Issued:
 
 @define
 class Authority:
-    """A root; what it issues is chained by C{intermediates}, for one that is itself signed by an older root."""
+    """A root; what it issues carries C{intermediates}, if it is itself signed by an older root."""
 
     name: str = "root"
     key: ec.EllipticCurvePrivateKey = field(factory=new_key)

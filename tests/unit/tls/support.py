@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Generic, TypeVar, cast
 
-from attrs import define, field
+from attrs import define, field, frozen
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint, ITransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport, IOPump, connect
+from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from tests.certificates import DATACENTER, TRUST_DOMAIN, Authority, Issued, spiffe
+from tile38cm.coordination.consul_values import Unclear
+from tile38cm.settings import Secret
 from tile38cm.tls.identity import MeshIdentities
 from tile38cm.tls.keyring import Credentials, Keyring
 from tile38cm.tls.material import Material
+
+T = TypeVar("T")
 
 WRITER, READER, WEB = "tile38-writer", "tile38-reader", "web"
 
@@ -42,8 +49,19 @@ def keyring(authority: Authority) -> Keyring:
     return ring
 
 
+def log_of(case: SynchronousTestCase) -> list[LogEvent]:
+    """All that is logged until the test ends."""
+    events: list[LogEvent] = []
+    observer: ILogObserver = cast(ILogObserver, events.append)
+    globalLogPublisher.addObserver(observer)
+    case.addCleanup(globalLogPublisher.removeObserver, observer)
+    return events
+
+
 class Recorder(Protocol):
     """Remembers what it sees."""
+
+    transport: ITransport
 
     def __init__(self) -> None:
         self.data = b""
@@ -61,13 +79,16 @@ class Recorders(Factory):
 
     def __init__(self) -> None:
         self.made: list[Recorder] = []
+        self.full = False
 
-    def buildProtocol(self, addr: object) -> Recorder:
+    def buildProtocol(self, addr: object) -> Recorder | None:
+        if self.full:
+            return None
         self.made.append(Recorder())
         return self.made[-1]
 
 
-class Pipe(FakeTransport):  # type: ignore[misc]  # untyped
+class Pipe(FakeTransport):
     """A transport in memory that tells whether it was paused or aborted."""
 
     paused = False
@@ -107,6 +128,114 @@ class Memory:
         """Move all bytes that want to move."""
         for pump in self.pumps:
             pump.flush()
+
+
+@frozen
+class Said:
+    """An intention's answer."""
+
+    authorized: bool
+    reason: str = "because"
+
+
+@frozen
+class At(Generic[T]):
+    """A value with its index."""
+
+    value: T
+    index: int
+
+
+@frozen
+class GivenRoots:
+    """What the Connect CA tells of its roots."""
+
+    trust_domain: str
+    pems: tuple[str, ...]
+
+
+@frozen
+class GivenLeaf:
+    """What the Connect CA issues to a service."""
+
+    uri: str
+    cert_pem: str
+    key_pem: Secret
+
+
+class Agent:
+    """A Consul agent in memory, as much as is asked of one here; C{lag} keeps blocked leaf queries asleep."""
+
+    def __init__(self, root: Authority) -> None:
+        self.roots = [root]
+        self.issuer = root
+        self.index = 1
+        self.away = False
+        self.lag = False
+        self.leaves: dict[str, GivenLeaf] = {}
+        self.asked: list[tuple[str, str, str]] = []
+        self.answers: list[Deferred[Said]] = []
+        self._blocked: list[tuple[str, Deferred[None]]] = []
+
+    def rotate(self, root: Authority) -> None:
+        """Issue from a new root; the old ones stay trusted."""
+        self.roots.append(root)
+        self.issuer = root
+        self.leaves.clear()
+        self.wake("roots", *(() if self.lag else ("leaf",)))
+
+    def renew(self, days: tuple[float, float] = (-0.01, 3)) -> None:
+        """Issue each service a new leaf."""
+        for service in self.leaves:
+            self.leaves[service] = self.issue(service, days)
+        self.wake("leaf")
+
+    def wake(self, *kinds: str) -> None:
+        """Let blocked queries of these kinds answer."""
+        self.index += 1
+        blocked, self._blocked = self._blocked, []
+        for kind, waiting in blocked:
+            if kind in kinds:
+                waiting.callback(None)
+            else:
+                self._blocked.append((kind, waiting))
+
+    def issue(self, service: str, days: tuple[float, float] = (-0.01, 3)) -> GivenLeaf:
+        """A new leaf."""
+        issued = self.issuer.issue([spiffe(service)], days=days)
+        return GivenLeaf(spiffe(service), issued.chain_pem, Secret(issued.key_pem))
+
+    async def _answer(self, kind: str, index: int) -> None:
+        if index >= self.index and not self.away:
+            blocked: Deferred[None] = Deferred()
+            self._blocked.append((kind, blocked))
+            await blocked
+        if self.away:
+            raise Unclear("away")
+
+    async def connect_roots(self, *, index: int = 0, wait: float = 0.0) -> At[GivenRoots]:
+        await self._answer("roots", index)
+        return At(GivenRoots(TRUST_DOMAIN, tuple(root.root_pem for root in self.roots)), self.index)
+
+    async def connect_leaf(self, service: str, *, index: int = 0, wait: float = 0.0) -> At[GivenLeaf]:
+        await self._answer("leaf", index)
+        if service not in self.leaves:
+            self.leaves[service] = self.issue(service)
+        return At(self.leaves[service], self.index)
+
+    async def authorize(self, target: str, uri: str, serial: str) -> Said:
+        self.asked.append((target, uri, serial))
+        answer: Deferred[Said] = Deferred()
+        self.answers.append(answer)
+        return await answer
+
+    def say(self, authorized: bool, reason: str = "because") -> None:
+        """Answer the oldest open question about an intention."""
+        self.answers.pop(0).callback(Said(authorized, reason))
+
+    def fail(self) -> None:
+        """Let the oldest open question fail."""
+        self.answers.pop(0).errback(Unclear("away"))
 
 
 def handshake(server: SSL.Context, client: SSL.Context) -> tuple[SSL.Connection, SSL.Connection]:
