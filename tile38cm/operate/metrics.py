@@ -80,7 +80,7 @@ TABLE: tuple[Metric, ...] = (
     _of_node("proxied", "count", "request", "Requests passed on."),
     _of_node("held", "count", "request", "Requests that had to wait for a usable leader."),
     _of_node("refused", "count", "request", "Requests answered with an error by this node itself."),
-    _of_node("uncertain", "count", "request", "Writes answered UNCERTAIN: the leader was lost before its answer."),
+    _of_node("uncertain", "count", "request", "Writes answered UNCERTAIN: the leader was lost meanwhile."),
     _of_node("failovers", "count", "event", "Changes of the leader that this node has seen."),
 )
 

@@ -1,0 +1,194 @@
+"""Programs as children of this process: found, started in a group of their own, stopped by their id.
+
+All of it blocks, with bounds, and shares no code with the managers that it starts.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from threading import Event
+from typing import TypeVar
+
+from attrs import define, field, frozen
+
+LOOPBACK = "127.0.0.1"
+#: The project's folder, or where the package is installed.
+ROOT = Path(__file__).resolve().parents[2]
+#: Below the ports that Linux gives to outgoing connections: one of those may not take a server's
+#: port away while it is restarted.
+PORTS = range(20_000, 32_000)
+#: Seconds between two looks.
+EVERY = 0.05
+
+T = TypeVar("T")
+
+
+class Missing(Exception):
+    """A program is not there; the text says where it was looked for and what to do."""
+
+
+class Failed(Exception):
+    """Something did not come up; the text has what is known."""
+
+
+class Halted(Exception):
+    """Somebody asked to stop while something was waited for."""
+
+
+@frozen
+class Program:
+    """Where to look for one server: the environment, C{PATH}, then known files."""
+
+    title: str
+    variable: str
+    command: str
+    files: tuple[Path, ...]
+    advice: str
+
+    def find(self, environment: Mapping[str, str] = os.environ) -> str:
+        """The path of the program.
+
+        @raise Missing: if there is none, or the environment names none.
+        """
+        named = environment.get(self.variable)
+        if named:
+            found = shutil.which(named)
+            if found is None:
+                raise Missing(f"{self.variable} is {named}, which is not a program that can be run.")
+            return found
+        for candidate in (self.command, *map(str, self.files)):
+            found = shutil.which(candidate, path=environment.get("PATH", os.defpath))
+            if found:
+                return found
+        places = ", ".join([f"${self.variable}", f"{self.command} on PATH", *map(str, self.files)])
+        raise Missing(f"{self.title} was not found (looked for: {places}). {self.advice}")
+
+
+_CACHE = Path.home() / ".cache" / "tile38cm"
+
+CONSUL = Program(
+    "Consul",
+    "CONSUL_BIN",
+    "consul",
+    (_CACHE / "consul",),
+    "Install it, name it by CONSUL_BIN, or build it once with: make consul",
+)
+TILE38 = Program(
+    "Tile38",
+    "TILE38_SERVER",
+    "tile38-server",
+    (ROOT.parent / "shared" / "bin" / "tile38-server", _CACHE / "tile38-server"),
+    "Install it, name it by TILE38_SERVER, or build it once with: make tile38",
+)
+
+
+def free_ports(count: int) -> list[int]:
+    """So many different ports of the loopback address that are free at this moment."""
+    found: dict[int, None] = {}
+    for port in random.sample(PORTS, len(PORTS)):
+        if len(found) == count:
+            break
+        with socket.socket() as each:
+            try:
+                each.bind((LOOPBACK, port))
+            except OSError:
+                continue
+        found[port] = None
+    return list(found)
+
+
+@define
+class Child:
+    """One program, to be started any number of times with the same command line."""
+
+    name: str
+    arguments: Sequence[str]
+    folder: Path
+    environment: Mapping[str, str] | None = None
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    @property
+    def log(self) -> Path:
+        """Where its output goes."""
+        return self.folder / f"{self.name}.log"
+
+    @property
+    def pid(self) -> int:
+        """The id of the process that was started last; 0 before that."""
+        return self.process.pid if self.process is not None else 0
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there, doing anything or not."""
+        return self.process is not None and self.process.poll() is None
+
+    def start(self) -> None:
+        """Start it in a group of its own, so that a terminal's Ctrl-C does not reach it."""
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                list(self.arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.folder,
+                env=self.environment,
+                start_new_session=True,
+            )
+
+    def how_it_ended(self) -> str:
+        """In words; empty while it runs or if it was never started."""
+        code = self.process.poll() if self.process is not None else None
+        if code is None:
+            return ""
+        return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
+    def log_end(self, lines: int = 12) -> str:
+        """The last lines of its log."""
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to its group, if it still runs."""
+        if self.process is not None and self.process.poll() is None:
+            os.killpg(self.process.pid, number)
+
+    def stop(self, grace: float, hurry: Event) -> None:
+        """SIGTERM, and SIGKILL after C{grace} seconds or once C{hurry} is set; returns when it has ended."""
+        if self.process is None:
+            return
+        self.signal(signal.SIGCONT)
+        self.signal(signal.SIGTERM)
+        end = time.monotonic() + grace
+        while self.running and time.monotonic() < end and not hurry.is_set():
+            hurry.wait(EVERY)
+        self.signal(signal.SIGKILL)
+        self.process.wait()
+
+
+def wait_for(probe: Callable[[], T | None], what: str, timeout: float, halt: Event) -> T:
+    """The first value of C{probe} that is true; errors of the network and of parsing mean "not yet".
+
+    @raise Failed: after C{timeout} seconds, with the last error.
+    @raise Halted: when C{halt} is set.
+    """
+    end = time.monotonic() + timeout
+    last = ""
+    while time.monotonic() < end:
+        try:
+            value = probe()
+            if value:
+                return value
+            last = ""
+        except (OSError, ValueError, LookupError) as error:
+            last = f" (last: {error})"
+        if halt.wait(EVERY):
+            raise Halted
+    raise Failed(f"{what}: not within {timeout:g} s{last}")
