@@ -26,11 +26,13 @@ from tile38cm.coordination.cluster import ClusterView, Discovery
 from tile38cm.coordination.consul import Consul, KeyValue, consul_client
 from tile38cm.coordination.election import Election
 from tile38cm.coordination.member import Core
+from tile38cm.coordination.promises import Heartbeat
 from tile38cm.coordination.status import LEADER_KEY, STATUS_KEY, Rubbish
 from tile38cm.coordination.store import ClusterStore
 from tile38cm.coordination.term import LocalState
 from tile38cm.coordination.watch import Watch
 from tile38cm.duties import Duties, Hands
+from tile38cm.figures import Failovers, Figures, Lag
 from tile38cm.health import LocalHealth
 from tile38cm.model import Leadership, Position, Role
 from tile38cm.peers.accept import Identity, PeerGreeter
@@ -153,6 +155,10 @@ class Node:
         password = settings.server_password
         self.writer = Writer(self.routes, self.reactor, limits, budget, Counters(), password, gate=self.gate)
         self.reader = Reader(self.routes, self.reactor, limits, budget, Counters(), password)
+        self.lag = Lag()
+        self.failovers = Failovers()
+        counters = (self.writer.counters, self.reader.counters)
+        self.figures = Figures(self.election, counters, self.lag, self.failovers, self.reactor.seconds)
         self.writer_greeter = PeerGreeter(
             self.identity,
             self.reactor,
@@ -188,6 +194,7 @@ class Node:
                 "the lock",
             ),
         ]
+        self.promising.on_beat = self._beaten
         self.health.on_change = self._local_changed
         self.health.on_shorter = self._log_shorter
         self.replica.on_change = self._replica_changed
@@ -237,6 +244,7 @@ class Node:
     def _told(self, leadership: Leadership) -> None:
         """The gate first, then routes, then whoever follows."""
         self._gate_changed()
+        self.failovers.told(leadership)
         self.routes.lead_by(leadership)
         self.replica.leader_changed()
         self.promising.leader_changed()
@@ -244,6 +252,9 @@ class Node:
 
     def _gate_changed(self) -> None:
         self.gate.tell()
+
+    def _beaten(self, beat: Heartbeat) -> None:
+        self.lag.beaten(beat, self.replica.acknowledged, self.reactor.seconds())
 
     def _surroundings_changed(self) -> None:
         self.routes.tell()
@@ -297,6 +308,7 @@ class Node:
             "ready": self.replica.ready and not leading,
             "epoch": position.epoch,
             "offset": position.offset,
+            "lag": self.lag.bytes,
             "proven": local.position is not None,
             "seen": self.state.now.seen,
             "starts": self.state.now.starts,

@@ -202,7 +202,9 @@ class NodeService(Service):
             await pause(self._reactor, step)
 
     def _start_metrics(self) -> None:
-        self._metrics = Metrics(self._settings, self._reactor, {}, self._node.tile38.server)
+        self._metrics = Metrics(
+            self._settings, self._reactor, self._node.figures.sources(), self._node.tile38.server
+        )
         self._metrics.start(self._reactor)
 
     # -- while it runs --------------------------------------------------------

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
@@ -92,10 +93,18 @@ class Options(UsageOptions):
         return given is not None and given.origin != "default"
 
 
+def monotonic() -> float:
+    """Seconds since boot, suspended time included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 def makeService(options: Options) -> IService:
     """The node as one service; nothing is opened or started before it starts."""
     from twisted.internet import reactor
 
     from tile38cm.service import NodeService
 
+    # All delays of this process go by a clock that neither steps nor stands still in suspend:
+    # Twisted's own is the wall clock, and a step of that would stop the heartbeats.
+    reactor.seconds = monotonic  # type: ignore[method-assign]  # meant to be replaced, says ReactorBase
     return NodeService(reactor, options.settings)

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 async def pause(clock: IReactorTime, seconds: float) -> None:
     """Go on after C{seconds}; cancelled with whoever waits."""
-    await deferLater(clock, seconds)  # type: ignore[arg-type]  # zope: an IReactorTime is what it takes
+    await deferLater(clock, seconds)
 
 
 class Tasks:
@@ -37,7 +37,7 @@ class Tasks:
             return None
         task = Deferred.fromCoroutine(work)
         self._running.add(task)
-        task.addBoth(self._ended, task, name)
+        _ = task.addBoth(self._ended, task, name)
         return task
 
     def _ended(self, result: object, task: Deferred[Any], name: str) -> None:
@@ -63,5 +63,5 @@ def _end_of(task: Deferred[Any]) -> Deferred[None]:
         end.callback(None)
         return result
 
-    task.addBoth(pass_on)
+    _ = task.addBoth(pass_on)
     return end

@@ -6,8 +6,8 @@ import secrets
 from typing import TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
-from twisted.internet.interfaces import IProtocolFactory, IReactorTime, IStreamClientEndpoint
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.endpoints import connectProtocol
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
 
 from tile38cm.coordination.survey import Report
 from tile38cm.peers.accept import Identity
@@ -34,8 +34,8 @@ class PeerDialer:
         C{lost} in the same turn.
         """
         try:
-            connecting = endpoint.connect(Factory.forProtocol(PeerConnection))
-            conn: PeerConnection = await _bounded(connecting, DIAL_TIMEOUT, self._clock)
+            connecting = connectProtocol(endpoint, PeerConnection())
+            conn = await _bounded(connecting, DIAL_TIMEOUT, self._clock)
         except PeerError:
             raise
         except CancelledError:
@@ -101,13 +101,13 @@ class PeerDialer:
         except BadMessage as e:
             raise PeerError(str(e)) from e
 
-    async def forward(self, endpoint: IStreamClientEndpoint, factory: IProtocolFactory) -> Protocol:
+    async def forward(self, endpoint: IStreamClientEndpoint, factory: IProtocolFactory) -> IProtocol:
         """A connection for clients' requests, given to a protocol of C{factory} when it is ready."""
         conn = await self.dial(endpoint, FORWARD)
         await self.reply(conn, DIAL_TIMEOUT)
         assert conn.transport is not None
         protocol = factory.buildProtocol(conn.transport.getPeer())
-        if not isinstance(protocol, Protocol):
+        if protocol is None:
             conn.close("nobody wants it")
             raise PeerError("the connection is not wanted any more")
         conn.become(protocol)

@@ -1,0 +1,86 @@
+"""What a node knows of itself, as figures for metrics and for Consul."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from attrs import define
+
+from tile38cm.coordination.election import Election
+from tile38cm.coordination.promises import Heartbeat
+from tile38cm.model import Leadership, Position
+from tile38cm.proxy.limits import Counters
+
+Reading = float | str | None
+
+
+@define
+class Lag:
+    """How far a follower is behind, judged at each heartbeat.
+
+    C{bytes} is what Tile38 lacks of the leader's log; C{None} when that cannot
+    be said.  C{since} is when it first lacked what it still lacks.
+    """
+
+    bytes: int | None = None
+    _missing: int | None = None
+    _since: float = 0.0
+
+    def beaten(self, beat: Heartbeat, acknowledged: Position | None, now: float) -> None:
+        """The leader's log had C{beat.offset} bytes; this node has handed on C{acknowledged}."""
+        if acknowledged is None or acknowledged.epoch != beat.epoch:
+            self.bytes = self._missing = None
+            return
+        self.bytes = max(0, beat.offset - acknowledged.offset)
+        if self._missing is not None and acknowledged.offset >= self._missing:
+            self._missing = None
+        if self.bytes and self._missing is None:
+            self._missing, self._since = beat.offset, now
+
+    def seconds(self, now: float) -> float | None:
+        """For how long bytes have been missing; C{None} when that cannot be said."""
+        if self.bytes is None:
+            return None
+        return 0.0 if self._missing is None else now - self._since
+
+
+class Failovers:
+    """Counts the changes of leader that this node has seen."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._leader: str | None = None
+
+    def told(self, leadership: Leadership) -> None:
+        """Who leads now."""
+        if leadership.leader is not None:
+            self.count += self._leader is not None and self._leader != leadership.leader
+            self._leader = leadership.leader
+
+
+@define(eq=False)
+class Figures:
+    """Where the figures come from."""
+
+    election: Election
+    sides: tuple[Counters, ...]
+    lag: Lag
+    failovers: Failovers
+    now: Callable[[], float]
+
+    def sources(self) -> Mapping[str, Callable[[], Reading]]:
+        """Readings by the names of the metrics' table."""
+        election = self.election
+        return {
+            "role": lambda: election.leadership.role.value,
+            "epoch": lambda: election.leadership.epoch,
+            "insync": lambda: election.insync() or None,
+            "gate": lambda: float(election.gate_open()),
+            "lag": lambda: None if election.epoch() else self.lag.bytes,
+            "lag_seconds": lambda: None if election.epoch() else self.lag.seconds(self.now()),
+            "failovers": lambda: self.failovers.count,
+            **{name: self._sum(name) for name in ("clients", "proxied", "held", "refused", "uncertain")},
+        }
+
+    def _sum(self, name: str) -> Callable[[], Reading]:
+        return lambda: sum(getattr(counters, name) for counters in self.sides)
