@@ -100,7 +100,7 @@ class Listener(TLSMemoryBIOFactory):
             return None
         return MutualTLS(self, Entrance(_Client(self, credentials)))
 
-    def doStop(self) -> None:
+    def doStop(self) -> None:  # noqa: N802  # Twisted's name
         """Nobody listens any more: connections without a protocol end, the others are their owners'."""
         for connection in list(self.protocols):
             if isinstance(connection.wrappedProtocol, Entrance):
@@ -147,7 +147,7 @@ class MutualEndpoint:
     ) -> None:
         self._plain, self._current, self._service, self._clock = plain, current, service, clock
 
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+    def connect(self, protocol_factory: IProtocolFactory) -> Deferred[IProtocol]:
         """Fires with the protocol when the peer has proven who it is.
 
         Fails with L{WrongPeer}, C{SSL.Error} of the handshake, or what the plain
@@ -156,7 +156,7 @@ class MutualEndpoint:
         credentials = self._current()
         if credentials is None:
             return fail(NoCredentials("no certificate yet"))
-        call = _Call(credentials, self._service, self._clock, protocolFactory)
+        call = _Call(credentials, self._service, self._clock, protocol_factory)
         return call.over(self._plain)
 
 

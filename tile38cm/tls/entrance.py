@@ -44,16 +44,16 @@ class IDoor(Interface):
     credentials: Credentials = Attribute("What the handshake was made with.")
     expected: str | None = Attribute("The one service that the peer must be, or None.")
 
-    def judge(caller: Caller) -> Verdict | Deferred[Verdict]:
+    def judge(caller: Caller) -> Verdict | Deferred[Verdict]:  # noqa: N805
         """Whether that peer, whose certificate is good, may come in."""
 
-    def open(address: IAddress) -> IProtocol | None:
+    def open(address: IAddress) -> IProtocol | None:  # noqa: N805
         """Make the protocol; None: there is none for this peer."""
 
-    def opened(protocol: IProtocol) -> None:
+    def opened(protocol: IProtocol) -> None:  # noqa: N805
         """The protocol has been connected."""
 
-    def stayed_shut(address: IAddress, reason: Failure) -> None:
+    def stayed_shut(address: IAddress, reason: Failure) -> None:  # noqa: N805
         """The connection has ended before it had a protocol."""
 
 

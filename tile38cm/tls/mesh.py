@@ -27,17 +27,17 @@ class IMesh(Interface):
     <twisted.application.service.IService>} too and works while it runs.
     """
 
-    def listener_factory(protocol_factory: IProtocolFactory, service: str) -> IProtocolFactory:
+    def listener_factory(protocol_factory: IProtocolFactory, service: str) -> IProtocolFactory:  # noqa: N805
         """Wrap a server's factory for a listener of C{service}: its C{buildProtocol}
         is called, and the protocol connected, for peers only that are known and allowed.
         """
 
-    def endpoint(plain: IStreamClientEndpoint, service: str) -> IStreamClientEndpoint:
+    def endpoint(plain: IStreamClientEndpoint, service: str) -> IStreamClientEndpoint:  # noqa: N805
         """Wrap an endpoint that leads to a peer's C{service}: its C{connect} fires when
         the peer has proven to be that service, with the protocol already connected.
         """
 
-    def peer_service(transport: object) -> str | None:
+    def peer_service(transport: object) -> str | None:  # noqa: N805
         """The service that the peer behind a protocol's transport has proven to be;
         None without proof, so always with C{--tls off}.
         """

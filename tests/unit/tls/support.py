@@ -115,9 +115,9 @@ class Memory:
     pumps: list[IOPump] = field(factory=list)
     pipes: list[Pipe] = field(factory=list)
 
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+    def connect(self, protocol_factory: IProtocolFactory) -> Deferred[IProtocol]:
         server = self.server_factory.buildProtocol(None)  # type: ignore[arg-type]  # no address in memory
-        client = protocolFactory.buildProtocol(None)  # type: ignore[arg-type]  # no address in memory
+        client = protocol_factory.buildProtocol(None)  # type: ignore[arg-type]  # no address in memory
         assert server is not None and client is not None
         self.pipes.append(Pipe(server, isServer=True))
         far = Pipe(client, isServer=False)

@@ -287,7 +287,7 @@ class EndpointTests(Case):
         attempt: Deferred[IProtocol] = Deferred()
 
         class Slow(Memory):
-            def connect(self, protocolFactory: object) -> Deferred[IProtocol]:
+            def connect(self, protocol_factory: object) -> Deferred[IProtocol]:
                 return attempt
 
         slow = Slow(self.listener, self.clock)
