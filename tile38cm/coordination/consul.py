@@ -233,7 +233,7 @@ class Consul:
     async def session_info(self, session: str) -> bool:
         """Whether there is such a session."""
         answer = await self._ask("GET", path_of("session", "info", session))
-        return bool(members(read_json(answer), "sessions"))
+        return any(member(found, "ID", str) == session for found in members(read_json(answer), "sessions"))
 
     async def status_leader(self) -> str:
         """The address of Consul's own leader; empty if there is none."""

@@ -256,8 +256,15 @@ class AgentLink:
 
 
 def _base_url(settings: ConsulSettings) -> str:
-    scheme = "https" if settings.https else "http"
-    host = "localhost" if settings.unix_socket is not None else str(settings.address)
+    """Where paths are put behind; it shows in the Host header only, the endpoint knows the way.
+
+    hyperlink, which treq uses, takes no IPv6 literals.
+    """
+    scheme, address = "https" if settings.https else "http", settings.address
+    if settings.unix_socket is not None:
+        host = "localhost"
+    else:
+        host = f"localhost:{address.port}" if ":" in address.host else str(address)
     return f"{scheme}://{host}{settings.path_prefix}"
 
 

@@ -128,6 +128,13 @@ def members(value: Any, what: str) -> list[Any]:
     return value
 
 
+def member_list(value: Any, name: str) -> list[Any]:
+    """C{value[name]} as a list; absent and null are an empty one."""
+    if not isinstance(value, dict):
+        rubbish(f"no object around {name}")
+    return members(value.get(name), name)
+
+
 def read_object(answer: Answer) -> dict[str, Any]:
     """The body as a JSON object."""
     value = read_json(answer)
@@ -166,12 +173,10 @@ def write_op(op: Op) -> dict[str, Any]:
 def read_txn(answer: Answer) -> TxnAnswer:
     """The body of a 200 or a 409 of C{/v1/txn}."""
     value = read_object(answer)
-    results = tuple(
-        read_key(member(result, "KV", dict)) for result in members(value.get("Results"), "Results")
-    )
+    results = tuple(read_key(member(result, "KV", dict)) for result in member_list(value, "Results"))
     errors = tuple(
         TxnError(member(error, "OpIndex", int), member(error, "What", str))
-        for error in members(value.get("Errors"), "Errors")
+        for error in member_list(value, "Errors")
     )
     if (answer.status == 200) == bool(errors):
         rubbish("the errors of a transaction contradict its status")
@@ -184,7 +189,7 @@ def _read_meta(value: Any, name: str) -> dict[str, str]:
 
 
 def _read_tags(value: Any, name: str) -> tuple[str, ...]:
-    return tuple(str(tag) for tag in members(value.get(name), name))
+    return tuple(str(tag) for tag in member_list(value, name))
 
 
 def read_catalog(value: Any) -> Instance:
@@ -206,7 +211,7 @@ def read_health(value: Any) -> Instance:
     """One entry of C{/v1/health/service} or C{/v1/health/connect}."""
     node = member(value, "Node", dict)
     service = member(value, "Service", dict)
-    checks = members(value.get("Checks"), "Checks")
+    checks = member_list(value, "Checks")
     return Instance(
         id=member(service, "ID", str),
         name=member(service, "Service", str),
@@ -223,9 +228,9 @@ def read_health(value: Any) -> Instance:
 def read_roots(value: Any) -> Roots:
     """The body of C{/v1/agent/connect/ca/roots}."""
     pems: list[str] = []
-    for root in members(value.get("Roots"), "Roots"):
+    for root in member_list(value, "Roots"):
         pems.append(member(root, "RootCert", str))
-        pems.extend(str(pem) for pem in members(root.get("IntermediateCerts"), "IntermediateCerts"))
+        pems.extend(str(pem) for pem in member_list(root, "IntermediateCerts"))
     return Roots(
         trust_domain=member(value, "TrustDomain", str),
         pems=tuple(pems),

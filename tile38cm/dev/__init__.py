@@ -1,4 +1,6 @@
-"""What runs and tests a cluster without other programs; no part of a running manager.
+"""What runs and tests a cluster on one machine; no part of a running manager.
+
+A Consul without Consul:
 
 - C{consul}: an HTTP agent that answers as Consul does, over the next five
 - C{consul_keys}: keys, locks, sessions, transactions
@@ -6,4 +8,11 @@
 - C{consul_connect}: certificates, their rotation, intentions
 - C{consul_json}: the names that Consul's JSON gives to all these
 - C{consul_changes}: the index and the queries that block on it
+
+A cluster:
+
+- C{cluster}: one Consul, and a Tile38 and a manager for each node
+- C{processes}: the programs as children of this process
+- C{show}: what a person sees of it
+- C{talk}: one command to a port
 """
