@@ -193,7 +193,7 @@ class Duties:
         records = await self._records(epoch)
         if self._election.epoch() == epoch:
             self._source.lead(Reign(epoch, start, {**records, epoch: full}, same))
-            self._election.prepared(epoch)
+            self._election.prepared(epoch, start)
 
     async def _promoted(self) -> int:
         """The size of the log, proven by its last byte: Tile38's own word for it may be inflated."""

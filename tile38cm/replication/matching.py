@@ -1,0 +1,82 @@
+"""Where a log stands in its leader's stream, found again after a crash.  Pure.
+
+A follower's log behind its last marker is the leader's stream from there, less
+the commands that changed nothing here (Tile38 does not log those), plus what
+expired here by itself.  So both lists are walked side by side, keeping every way
+in which one explains the other; the first place at which the whole log is
+explained is the answer.  What lies between it and the true place are commands
+without effect, which may be fed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from attrs import define, field
+
+#: What Tile38 logs in lower case when something expires by itself.
+_EXPIRY = {b"del": 3, b"delhook": 2, b"delchan": 2}
+#: Ways kept at once; more only arise where nearly all commands are equal.
+MAX_WAYS = 100_000
+
+Command = Sequence[bytes]
+
+
+class NoMatch(Exception):
+    """The log cannot be explained by this stream: nothing is known of its position."""
+
+
+def expired_here(command: Command) -> bool:
+    """Whether a logged command may be this node's own expiry."""
+    return _EXPIRY.get(command[0]) == len(command)
+
+
+def may_leave_no_trace(command: Command) -> bool:
+    """Whether a leader's command may be missing in a follower's log.
+
+    Everything may but a plain C{SET}, which always has an effect.
+    """
+    if command[0].lower() != b"set":
+        return True
+    return any(word.lower() in (b"nx", b"xx") for word in command[3:])
+
+
+@define
+class Matcher:
+    """Feed it the stream's commands one by one, as the follower would have been given them."""
+
+    log: Sequence[Command]
+    _ways: set[int] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._ways = self._over_expiries({0})
+
+    @property
+    def done(self) -> bool:
+        """Whether the whole log is explained by what was fed."""
+        return len(self.log) in self._ways
+
+    def feed(self, command: Command) -> bool:
+        """Take the stream's next command; fails with L{NoMatch}.
+
+        @return: L{done} after it.
+        """
+        words = list(command)
+        ways = {at + 1 for at in self._ways if at < len(self.log) and list(self.log[at]) == words}
+        if may_leave_no_trace(command):
+            ways |= self._ways
+        self._ways = self._over_expiries(ways)
+        if not self._ways:
+            raise NoMatch("the log holds something that the leader never sent")
+        if len(self._ways) > MAX_WAYS:
+            raise NoMatch("the log fits in too many ways")
+        return self.done
+
+    def _over_expiries(self, ways: Iterable[int]) -> set[int]:
+        """All ways, and those that pass over expiries of this node."""
+        reached = set(ways)
+        for at in list(reached):
+            while at < len(self.log) and expired_here(self.log[at]):
+                at += 1
+                reached.add(at)
+        return reached
