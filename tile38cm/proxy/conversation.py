@@ -375,7 +375,8 @@ class Conversation:
             self._side.wait_no_more(self)
             return
         self._side.wait(self)
-        self._reserve()
+        if not self._link.connecting:
+            self._reserve()
 
     def _is_waiting(self) -> bool:
         """Whether the head of the queue waits for something else than its server's work."""

@@ -20,8 +20,8 @@ class Limits:
     max_pipeline: int = 4096
     #: Bytes of one client's requests and replies kept here; beyond it the client is not read.
     max_kept: int = 1024 * 1024
-    #: Searches, scripts and listings of one client at work at once, since each may answer with megabytes.
-    max_heavy: int = 16
+    #: Requests of one client under way at once that may each be answered with megabytes.
+    max_heavy: int = 32
     #: Connecting to a server, its handshake included.
     connect_timeout: float = 5.0
     #: Pause before a server that could not be used is tried again.

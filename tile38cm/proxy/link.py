@@ -59,6 +59,11 @@ class Link:
         return upstream
 
     @property
+    def connecting(self) -> bool:
+        """Whether a connection is being made; that ends in bounded time."""
+        return self._upstream is not None and not self._upstream.ready
+
+    @property
     def sealed(self) -> bool:
         """Whether replies of the connection in use pass the gate."""
         return self._upstream is not None and self._side.gate is not None and self._upstream.target.local

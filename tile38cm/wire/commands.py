@@ -220,9 +220,12 @@ def _reads() -> list[Entry]:
     def read(name: str, keys: Keys = Keys.FIRST, heavy: bool = False) -> Command:
         return Command(name, Class.READ, keys, repeatable=True, heavy=heavy)
 
-    names = ("get", "fget", "jget", "exists", "fexists", "ttl", "type", "bounds")
+    names = ("fget", "exists", "fexists", "ttl", "type", "bounds")
     return [
         *(Entry(read(name)) for name in names),
+        # One object may be megabytes.
+        Entry(read("get", heavy=True)),
+        Entry(read("jget", heavy=True)),
         Entry(read("scan", heavy=True)),
         Entry(read("search", heavy=True)),
         Entry(read("nearby", heavy=True), _live_by_fence),

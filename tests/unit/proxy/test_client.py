@@ -47,7 +47,7 @@ class EndTests(SynchronousTestCase):
     def test_foreign(self) -> None:
         """Other protocols are refused in their own form."""
         for data, start in (
-            (b"$4 PING\r\n", b"$82 {"),
+            (b"$4 PING\r\n", b"$84 {"),
             (b"GET /ping HTTP/1.1\r\n\r\n", b"HTTP/1.1 501 "),
         ):
             caller = self.bench.caller()
