@@ -24,13 +24,29 @@ def main(names: Sequence[str]) -> int:
     suite = TestSuite(loader.loadByName(name, recurse=True) for name in wanted)
     result = TrialRunner(TreeReporter).run(suite)
     assert isinstance(result, Reporter)
-    failed = len(result.failures) + len(result.errors) + len(result.unexpectedSuccesses)
-    passed = result.successes + len(result.expectedFailures)
-    skipped = len(result.skips)
     sys.stdout.flush()
     sys.stderr.flush()
-    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""), flush=True)
-    return 0 if passed and not failed else 1
+    print(closing_line(result), flush=True)
+    return exit_code(result)
+
+
+def closing_line(result: Reporter) -> str:
+    """The counts as one line."""
+    line = f"{_passed(result)} passed, {_failed(result)} failed"
+    return f"{line}, {len(result.skips)} skipped" if result.skips else line
+
+
+def exit_code(result: Reporter) -> int:
+    """Zero if something passed and nothing failed."""
+    return 0 if _passed(result) and not _failed(result) else 1
+
+
+def _passed(result: Reporter) -> int:
+    return int(result.successes) + len(result.expectedFailures)
+
+
+def _failed(result: Reporter) -> int:
+    return len(result.failures) + len(result.errors) + len(result.unexpectedSuccesses)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,21 @@
 """High availability for Tile38: one manager beside each server.
 
-From the top down; imports go down only, and what is on one level takes its
-partners as constructor arguments:
+From the top down; imports go down only, C{tests/unit/test_layers.py} has the table:
 
- - L{tile38cm.tap}: the command line of C{twist}; L{tile38cm.dev.cluster}: three nodes on this machine
- - L{tile38cm.service}: one node: builds the parts, starts and stops them in order
+ - L{tile38cm.tap}: the command line of C{twist}; L{tile38cm.dev}: a cluster here, a Consul in memory
+ - L{tile38cm.service}: one node's life, started and stopped in order
+ - L{tile38cm.node}: its parts, built and joined; L{tile38cm.duties}: what the election asks for, done;
+   L{tile38cm.routing}: where requests go, and whether they may; L{tile38cm.figures}: what it knows of itself
  - L{tile38cm.proxy}: W and R: clients' requests to the leader, or to a follower
  - L{tile38cm.replication}: the bridge that the local Tile38 follows, and where the leader's bytes come from
- - L{tile38cm.coordination}: who leads: Consul, the election, promises and the gate
- - L{tile38cm.peers}: the other nodes: who they are and the connections to them
- - L{tile38cm.operate}: what an operator sees: metrics
+ - L{tile38cm.operate}: what an operator sees: the registration, metrics
+ - L{tile38cm.health}: does the local server answer; L{tile38cm.state}: what survives a restart
+ - L{tile38cm.peers}: the connections to the other nodes, heartbeats, what is said on them
  - L{tile38cm.tile38}: the local server; L{tile38cm.tls}: certificates, and who is at the other end
- - L{tile38cm.wire}: Tile38's protocol as pure functions of bytes
+ - L{tile38cm.coordination}: who leads: Consul below, pure rules of promises, terms and the gate beside it
  - L{tile38cm.flags}, L{tile38cm.logs}: what may be said on the command line; how events become lines
+ - L{tile38cm.tasks}: coroutines that somebody owns
+ - L{tile38cm.wire}: Tile38's protocol as pure functions of bytes
  - L{tile38cm.model}, L{tile38cm.settings}: the words and the configuration, as frozen values
 
 A write: client → W (C{proxy}) → the leader's W over mTLS → gate (C{coordination}) → Tile38; the

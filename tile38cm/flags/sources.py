@@ -67,7 +67,8 @@ def _parsed(flag: Flag, given: Given | None) -> Value:
     try:
         return Value(flag, flag.parse(given.text), given)
     except ValueError as error:
-        shown = "(hidden)" if flag.secret else repr(given.text)
+        # An address may carry a password before its "@".
+        shown = "(hidden)" if flag.secret or "@" in given.text else repr(given.text)
         raise WrongValue(f"{given.origin} is {shown}, but must be {error}.") from None
 
 

@@ -1,0 +1,1 @@
+"""Tests of L{tile38cm.flags}."""
