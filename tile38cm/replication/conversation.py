@@ -27,6 +27,8 @@ from tile38cm.wire.resp import encode_request
 BLOCK = 512 * 1024
 #: From this size on it compares two pieces and cuts nothing that agrees.
 SAFE_SIZE = 2 * BLOCK
+#: A log this close to L{BLOCK} may grow into it, by the server's own expiry, while it asks.
+MARGIN = 8 * 1024
 
 NOT_YET = b"-ERR not yet\r\n"
 RETRY = b"-ERR retry\r\n"
@@ -34,8 +36,8 @@ OK = b"+OK\r\n"
 
 
 def in_trap(size: int) -> bool:
-    """Whether Tile38 would cut a log of this size, whatever it is told."""
-    return BLOCK <= size < SAFE_SIZE
+    """Whether Tile38 would, or soon could, cut a log of this size, whatever it is told."""
+    return BLOCK - MARGIN <= size < SAFE_SIZE
 
 
 @frozen

@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from hashlib import md5
 from pathlib import Path
-from typing import BinaryIO, TypeVar, cast
-from typing import Protocol as Typing
+from typing import BinaryIO, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as WaitedTooLong
@@ -41,7 +41,6 @@ DISK_RESERVE = 64 * 1024 * 1024
 START_OVER_TIMEOUT, LOOK_EVERY, SHRINK_AGAIN = 30.0, 0.02, 1.0
 
 _log = Logger()
-T = TypeVar("T")
 
 
 class LogError(Exception):
@@ -52,10 +51,8 @@ class NoRoom(LogError):
     """The copy would be larger than allowed, or than the disk has room for."""
 
 
-class InThread(Typing):
-    """Runs a function where it may block, as L{twisted.internet.threads.deferToThread} does."""
-
-    def __call__(self, function: Callable[[], T]) -> Deferred[T]: ...
+#: Runs a function where it may block, as L{twisted.internet.threads.deferToThread} does.
+InThread = Callable[[Callable[[], None]], Deferred[None]]
 
 
 class LogStream(Protocol):
@@ -229,17 +226,17 @@ async def copy_log(clock: IReactorTime, local: Tile38, path: Path, budget: int, 
     free = shutil.disk_usage(path.parent).free
     if size > free - DISK_RESERVE:
         raise NoRoom(f"the log has {size} bytes, {path.parent} has {free} free")
-    partial = path.with_name(path.name + ".part")
+    unfinished = path.with_name(path.name + ".part")
     reader = LogReader(clock, local)
     try:
-        with open(partial, "wb") as file:
+        with open(unfinished, "wb") as file:
             async for piece in reader.pieces(0, size):
-                await in_thread(lambda piece=piece: file.write(piece))  # type: ignore[misc]  # bound per round
-            await in_thread(lambda: _sync(file))
-        await in_thread(lambda: _publish(partial, path))
+                await in_thread(partial(_write, file, piece))
+            await in_thread(partial(_sync, file))
+        await in_thread(partial(_publish, unfinished, path))
     finally:
         reader.close()
-        partial.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
     return size
 
 
@@ -248,8 +245,12 @@ def _sync(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _publish(partial: Path, path: Path) -> None:
-    partial.replace(path)
+def _write(file: BinaryIO, piece: bytes) -> None:
+    file.write(piece)
+
+
+def _publish(unfinished: Path, path: Path) -> None:
+    unfinished.replace(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -54,7 +54,7 @@ class AttachError(Exception):
 
 
 class LogCut(AttachError):
-    """Tile38 cut its log to C{base} bytes, and what was cut is not at hand."""
+    """Tile38 has cut its log to C{base} bytes in spite of everything; what it has is older now."""
 
     def __init__(self, base: int, size: int) -> None:
         super().__init__(f"Tile38 cut its log from {size} to {base} bytes")
@@ -91,8 +91,6 @@ class _Start:
 
     size: int
     first: str | None
-    #: The whole log, where it could be cut.
-    saved: bytes | None
     to_come: int
 
 
@@ -246,15 +244,17 @@ class VirtualLeader:
     # Attaching
 
     async def _attach(self, to_come: int, resume: bool) -> Attached:
-        await self._local.unfollow()
-        self._start = start = await self._prepare(to_come, resume)
-        while (base := await self._converse()) is None:
-            self._log.debug("Tile38 is told to begin anew: {why}", why=self._why)
-            await deferLater(self._clock, NEXT_ATTEMPT)
+        base = None
+        while base is None:
             await self._local.unfollow()
+            self._start = start = await self._prepare(to_come, resume)
+            base = await self._converse()
+            if base is None:
+                self._log.debug("Tile38 is told to begin anew: {why}", why=self._why)
+                await deferLater(self._clock, NEXT_ATTEMPT)
         self._offer = None
-        if base < start.size and not (base == 0 and start.size < BLOCK):
-            await self._give_back(base, start)
+        if base < start.size and start.size >= BLOCK:
+            raise LogCut(base, start.size)
         self._log.info("Tile38 follows, with {size} bytes of its own", size=start.size)
         return Attached(start.size, base)
 
@@ -265,30 +265,25 @@ class VirtualLeader:
             raise AttachError(f"the log should be empty and has {size} bytes")
         if in_trap(size):
             size = await self._lengthened(size)
-        saved = await self._saved(size) if in_trap(size) else None
         first = await self._local.aofmd5(0, BLOCK) if size >= BLOCK else None
-        return _Start(size, first, saved, to_come)
+        return _Start(size, first, to_come)
 
     async def _lengthened(self, size: int) -> int:
-        """Add a pair without effect, long enough; in vain if Tile38 has no memory left."""
+        """Add commands without effect, long enough.
+
+        By C{JSET}, which Tile38 takes even when it has no memory left: if it
+        then cut its log and read it again, it would end.
+        """
         read_only = (await self._local.server()).read_only
         if read_only:
             await self._local.readonly(False)
         try:
-            await self._local.command("SET", OWN_KEY, "padding", "STRING", b"." * (SAFE_SIZE - size))
+            await self._local.command("JSET", OWN_KEY, "padding", "p", b"." * (SAFE_SIZE - size), "STR")
             await self._local.command("DEL", OWN_KEY, "padding")
-        except Refused as refused:
-            self._log.warn("the log stays at {size} bytes: {why}", size=size, why=refused.text)
         finally:
             if read_only:
                 await self._local.readonly(True)
         return await self._local.log_size(size)
-
-    async def _saved(self, size: int) -> bytes:
-        try:
-            return await read_log(self._clock, self._local, 0, size)
-        except LogError as error:
-            raise AttachError(str(error)) from error
 
     async def _converse(self) -> int | None:
         """One C{FOLLOW}: the position that Tile38 asked for, or L{None} if it was turned away."""
@@ -302,18 +297,6 @@ class VirtualLeader:
         except WaitedTooLong:
             self._drop_all("it asked for too long")
         return None
-
-    async def _give_back(self, base: int, start: _Start) -> None:
-        """Tile38 has cut its log nevertheless: send it its own bytes."""
-        if start.saved is None or self._feed is None:
-            raise LogCut(base, start.size)
-        self._log.warn("Tile38 has cut its log to {base} bytes and gets them back", base=base)
-        self._feed.write(start.saved[base:])
-        await self._feed.when_empty()
-        while await self._local.log_size(base) < start.size:
-            if self._feed is None:
-                raise LogCut(base, start.size)
-            await deferLater(self._clock, NEXT_ATTEMPT)
 
     # Draining
 
@@ -358,6 +341,8 @@ class VirtualLeader:
         try:
             size = await self._local.log_size(start.size)
             last = await self._local.aofmd5(size - BLOCK, BLOCK) if size >= BLOCK else None
+            if in_trap(size):
+                return None
         except Tile38Error as error:
             self._log.warn("Tile38 is turned away, its log cannot be measured: {error}", error=error)
             return None

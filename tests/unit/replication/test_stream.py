@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from hiredis import pack_command
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tile38cm.replication.stream import Chunk, Kind, Spliced, StreamRefused, StreamSplitter
+from tile38cm.wire.resp import encode_request
 
 GREETING = b"+OK\r\n"
 
 
 def pack(*words: bytes) -> bytes:
     """One canonical command."""
-    return bytes(pack_command(words))
+    return encode_request(words)
 
 
 SET = pack(b"SET", b"fleet", b"truck1", b"POINT", b"33.5", b"-112.1")
@@ -190,8 +191,9 @@ class SplicedTests(SynchronousTestCase):
     def test_not_canonical(self) -> None:
         """Nested arrays, numbers, missing strings, empty arrays and odd lengths are not a log's."""
         for odd in (
-            b"*1\r\n*1\r\n$1\r\na\r\n", b"*1\r\n:1\r\n", b"*1\r\n$-1\r\n", b"*0\r\n", b"*-1\r\n", b"#f\r\n",
-            b"*01\r\n$1\r\na\r\n", b"*1\r\n$01\r\na\r\n", b"*1\r\n$1\r\naXY", b"+OK\r\n", b"PING\r\n", b"\0\0",
+            b"*1\r\n*1\r\n$1\r\na\r\n", b"*1\r\n:1\r\n", b"*1\r\n$-1\r\n", b"*0\r\n", b"*-1\r\n",
+            b"#f\r\n", b"*01\r\n$1\r\na\r\n", b"*1\r\n$01\r\na\r\n", b"*1\r\n$1\r\naXY", b"+OK\r\n", b"PING\r\n",
+            b"\0\0",
         ):  # fmt: skip
             splitter = StreamSplitter()
             splitter.feed(GREETING + SET)
