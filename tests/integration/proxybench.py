@@ -45,8 +45,8 @@ class ProxyTestCase(TestCase):
         target = RealTarget(self.tile38.port)
         self.routes = FakeRoutes(target, [target])  # type: ignore[arg-type, list-item]  # as good as a fake one
         budget = HoldBudget(64 << 20)
-        self.writer = Writer(self.routes, reactor, Limits(), budget, gate=self.gate)  # type: ignore[arg-type]
-        self.reader = Reader(self.routes, reactor, Limits(), budget)  # type: ignore[arg-type]
+        self.writer = Writer(self.routes, reactor, Limits(), budget, gate=self.gate)
+        self.reader = Reader(self.routes, reactor, Limits(), budget)
         self.writer_port = self._serve(Listener(self.writer, Login()))
         self.reader_port = self._serve(Listener(self.reader, Login()))
 
@@ -56,7 +56,7 @@ class ProxyTestCase(TestCase):
 
     def _serve(self, listener: Listener) -> int:
         listener.start()
-        port: IListeningPort = reactor.listenTCP(0, listener, interface="127.0.0.1")  # type: ignore[attr-defined]
+        port: IListeningPort = reactor.listenTCP(0, listener, interface="127.0.0.1")  # type: ignore[arg-type]
         self.addCleanup(port.stopListening)
         self.addCleanup(listener.stop)
         return int(port.getHost().port)  # type: ignore[attr-defined]

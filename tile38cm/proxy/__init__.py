@@ -8,6 +8,8 @@ L{tile38cm.proxy.conversation}
     One client's requests in order: held, sent, released, judged when a server is lost.
 L{tile38cm.proxy.exchange}
     One request with its reply, and what must be true before the reply is released.
+L{tile38cm.proxy.hold}
+    What a client has asked and nobody was sent yet, paid for from the node's budget.
 L{tile38cm.proxy.link}
     The way to a client's server: chosen, connected, left.
 L{tile38cm.proxy.upstream}

@@ -19,7 +19,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
-from tile38cm.proxy.exchange import HOLD_FULL, LOST_TOO_OFTEN, UNCERTAIN, Batch, Exchange, State, Verdict
+from tile38cm.proxy.exchange import LOST_TOO_OFTEN, UNCERTAIN, Batch, Exchange, State, Verdict
+from tile38cm.proxy.hold import Held
 from tile38cm.proxy.link import Link
 from tile38cm.proxy.sides import Side
 from tile38cm.proxy.upstream import ROLE, Upstream
@@ -60,7 +61,7 @@ class Conversation:
         self._from_peer = from_peer
         self._link = Link(side, self, from_peer)
         self._queue: deque[Exchange] = deque()
-        self._held: deque[Exchange] = deque()
+        self._held = Held(side.budget, side.counters)
         self._output: Output = "resp"
         self._kept = 0
         self._heavy = 0
@@ -116,7 +117,6 @@ class Conversation:
         self._link.close()
         for exchange in self._queue:
             self._landed(exchange)
-            self._return_budget(exchange)
         self._queue.clear()
         self._held.clear()
 
@@ -149,7 +149,7 @@ class Conversation:
                 expired = True
                 self._give_up(exchange, f"ERR no leader: the command waited {limit:g} s for one")
         if expired:
-            self._collect_held()
+            self._held.collect(self._queue)
             self.proceed()
 
     def close_live(self) -> None:
@@ -167,7 +167,7 @@ class Conversation:
         for exchange in self._queue:
             if exchange.state is State.SENT or exchange.batch is not None:
                 self._judge(exchange)
-        self._collect_held()
+        self._held.collect(self._queue)
         self.proceed()
 
     def link_replied(self, exchange: Exchange, reply: bytes) -> None:
@@ -251,7 +251,7 @@ class Conversation:
         taken: list[Exchange] = []
         held = self._held
         while held and self._live is None:
-            exchange = held[0]
+            exchange = held.first
             command = exchange.command
             if verdict is not None and command.leader and not verdict.enough:
                 break
@@ -264,7 +264,7 @@ class Conversation:
                     break
                 self._live = exchange
             self._heavy += command.heavy
-            taken.append(held.popleft())
+            taken.append(held.take())
         return taken
 
     def _transmit(self, upstream: Upstream, taken: list[Exchange]) -> None:
@@ -274,7 +274,6 @@ class Conversation:
         for exchange in taken:
             exchange.state = State.SENT
             exchange.batch = batch
-            self._return_budget(exchange)
         self._side.sent(len(taken))
         data = b"".join([exchange.raw for exchange in taken])
         if batch is None:
@@ -320,7 +319,7 @@ class Conversation:
         """It waited too long, held or for its release."""
         under_way = exchange.state is not State.HELD
         self._landed(exchange)
-        self._return_budget(exchange)
+        self._held.forget(exchange)
         self._kept -= len(exchange.reply)
         if exchange is self._live:
             self._live = None
@@ -342,10 +341,8 @@ class Conversation:
         next could overtake what it will send again elsewhere.
         """
         self._spent = True
-        for exchange in self._held:
-            self._return_budget(exchange)
+        for exchange in self._held.clear():
             self._turn_away(exchange)
-        self._held.clear()
 
     def _turn_away(self, exchange: Exchange) -> None:
         # Not as JSON, whatever OUTPUT says: it is for the node, not for its client.
@@ -366,17 +363,15 @@ class Conversation:
             self._heavy -= exchange.command.heavy
             self._side.landed(1)
 
-    def _collect_held(self) -> None:
-        self._held = deque(exchange for exchange in self._queue if exchange.state is State.HELD)
-
     def _note_waiting(self) -> None:
         """Join those who are looked at when something changes, and pay for what is held."""
         if not self._queue or not self._is_waiting():
             self._side.wait_no_more(self)
             return
         self._side.wait(self)
-        if not self._link.connecting:
-            self._reserve()
+        if not self._link.connecting and not self._held.reserve():
+            self._held.collect(self._queue)
+            self._release()
 
     def _is_waiting(self) -> bool:
         """Whether the head of the queue waits for something else than its server's work."""
@@ -387,27 +382,6 @@ class Conversation:
         if head.state is State.SENT:
             return self._link.sealed and gate is not None and not gate.is_open()
         return head.batch is not None and (head.batch.offset is not None or not gate or not gate.is_open())
-
-    def _reserve(self) -> None:
-        """Take what is held from the budget of the node; what does not fit is answered at once."""
-        refused = False
-        for exchange in self._held:
-            if exchange.budgeted:
-                continue
-            if self._side.budget.take(len(exchange.raw)):
-                exchange.budgeted = True
-                self._side.counters.held += 1
-            else:
-                refused = True
-                exchange.settle(HOLD_FULL)
-        if refused:
-            self._collect_held()
-            self._release()
-
-    def _return_budget(self, exchange: Exchange) -> None:
-        if exchange.budgeted:
-            exchange.budgeted = False
-            self._side.budget.give(len(exchange.raw))
 
     def _regulate(self) -> None:
         limits, upstream = self._side.limits, self._link.upstream

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
@@ -143,8 +144,7 @@ class FakeTarget:
         return self.connections[-1]
 
     def _build(self, factory: IProtocolFactory) -> IProtocol:
-        protocol = factory.buildProtocol(None)  # type: ignore[arg-type]  # no address is looked at
-        assert isinstance(protocol, Protocol)
+        protocol = cast(Protocol, factory.buildProtocol(None))  # type: ignore[arg-type]  # nobody looks at it
         connected = Connected(protocol)
         self.connections.append(connected)
         protocol.makeConnection(connected.transport)
@@ -192,7 +192,7 @@ class FakePrivate:
     def accept(self, transport: Wire, identity: str | None, data: bytes) -> IProtocol:
         self.accepted.append((identity, data))
         self.protocols.append(Keeper())
-        return self.protocols[-1]  # type: ignore[return-value]  # Protocol implements IProtocol
+        return self.protocols[-1]
 
 
 class Keeper(Protocol):
@@ -227,7 +227,7 @@ class Caller:
 
     def got(self) -> bytes:
         """What came since the last call."""
-        data = self.transport.value()
+        data: bytes = self.transport.value()
         self.transport.clear()
         return data
 

@@ -80,7 +80,7 @@ class MeaningTests(SynchronousTestCase):
     def test_failure(self) -> None:
         """Errors are known in either output."""
         for output in ("resp", "json"):
-            self.assertTrue(is_failure(error("ERR no", output)))  # type: ignore[arg-type]
+            self.assertTrue(is_failure(error("ERR no", output)))
         self.assertFalse(is_failure(b"+OK\r\n"))
         self.assertFalse(is_failure(encode_reply(b'{"ok":true}')))
 

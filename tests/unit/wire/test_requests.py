@@ -151,7 +151,9 @@ class RequestParserTests(SynchronousTestCase):
             parser = RequestParser(1000)
             parser.feed(b"*1\r\n$4\r\nping\r\n" + data)
             self.assertIsInstance(parser.next(), Request)
-            self.assertEqual(parser.next(), Foreign(protocol))
+            event = parser.next()
+            self.assertIsInstance(event, Foreign)
+            self.assertEqual(event, (protocol,))
             self.assertIsNone(parser.next())
             self.assertEqual(parser.rest(), data)
 
