@@ -94,6 +94,7 @@ class Watch(Service, Generic[T]):
         if task is None:
             return succeed(None)
         ended = task.addErrback(_expect_cancellation)
+        # Not from within on_change: the coroutine is running then, and ends by itself.
         if not self._telling:
             ended.cancel()
         return ended
