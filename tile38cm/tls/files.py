@@ -71,7 +71,7 @@ class FileSource(Service):
             self._trouble = None
         except (OSError, ValueError, BadMaterial, WrongPeer) as error:
             self._complain(str(error))
-        self._keyring.ending(self._wall())
+        self._keyring.check_dates(self._wall())
 
     def _load(self) -> None:
         cert, key, ca = (path.read_text("ascii") for path in (self._cert, self._key, self._ca))

@@ -12,11 +12,8 @@ from twisted.logger import Logger
 from tile38cm.tls.identity import Identities
 from tile38cm.tls.material import Material
 
-#: Seconds between two looks at dates and files.
+#: Seconds between two looks at dates, leaves and files.
 CHECK_EVERY = 5.0
-#: Seconds before the end at which a certificate that nobody has renewed is asked for by ourselves.
-#: Consul's agent renews at 60 to 90 % of the lifetime, which is an hour at least.
-RENEWAL_MARGIN = 120.0
 
 
 @frozen
@@ -77,21 +74,15 @@ class Keyring:
             done.callback(None)
         return done
 
-    def ending(self, now: float) -> list[str]:
-        """The services whose certificate ends soon or has ended; the latter is logged, once each.
+    def check_dates(self, now: float) -> None:
+        """Log each certificate that has ended, once.
 
         @param now: seconds since the epoch.
         """
-        soon = []
         for service, credentials in self._current.items():
-            left = credentials.material.expires - now
-            if left > RENEWAL_MARGIN:
-                continue
-            soon.append(service)
-            if left <= 0 and service not in self._lapsed:
+            if credentials.material.expires <= now and service not in self._lapsed:
                 self._lapsed.add(service)
                 self._log.error(
                     "certificate for {service} has ended and was not renewed: peers and clients refuse it",
                     service=service,
                 )
-        return soon

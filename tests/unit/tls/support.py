@@ -164,61 +164,59 @@ class GivenLeaf:
 
 
 class Agent:
-    """A Consul agent in memory, as much as is asked of one here; C{lag} keeps blocked leaf queries asleep."""
+    """A Consul agent in memory, as much as is asked of one here.
+
+    C{busy}: somebody else's blocking query for leaves is under way, so that
+    they come from the cache even after a rotation.
+    """
 
     def __init__(self, root: Authority) -> None:
         self.roots = [root]
         self.issuer = root
         self.index = 1
         self.away = False
-        self.lag = False
+        self.busy = False
         self.leaves: dict[str, GivenLeaf] = {}
         self.asked: list[tuple[str, str, str]] = []
         self.answers: list[Deferred[Said]] = []
-        self._blocked: list[tuple[str, Deferred[None]]] = []
+        self._blocked: list[Deferred[None]] = []
 
     def rotate(self, root: Authority) -> None:
         """Issue from a new root; the old ones stay trusted."""
         self.roots.append(root)
         self.issuer = root
-        self.leaves.clear()
-        self.wake("roots", *(() if self.lag else ("leaf",)))
+        if not self.busy:
+            self.leaves.clear()
+        self.wake()
 
-    def renew(self, days: tuple[float, float] = (-0.01, 3)) -> None:
+    def renew(self) -> None:
         """Issue each service a new leaf."""
-        for service in self.leaves:
-            self.leaves[service] = self.issue(service, days)
-        self.wake("leaf")
+        self.leaves.clear()
 
-    def wake(self, *kinds: str) -> None:
-        """Let blocked queries of these kinds answer."""
+    def wake(self) -> None:
+        """Let blocked queries answer."""
         self.index += 1
         blocked, self._blocked = self._blocked, []
-        for kind, waiting in blocked:
-            if kind in kinds:
-                waiting.callback(None)
-            else:
-                self._blocked.append((kind, waiting))
+        for waiting in blocked:
+            waiting.callback(None)
 
     def issue(self, service: str, days: tuple[float, float] = (-0.01, 3)) -> GivenLeaf:
         """A new leaf."""
         issued = self.issuer.issue([spiffe(service)], days=days)
         return GivenLeaf(spiffe(service), issued.chain_pem, Secret(issued.key_pem))
 
-    async def _answer(self, kind: str, index: int) -> None:
+    async def connect_roots(self, *, index: int = 0, wait: float = 0.0) -> At[GivenRoots]:
         if index >= self.index and not self.away:
             blocked: Deferred[None] = Deferred()
-            self._blocked.append((kind, blocked))
+            self._blocked.append(blocked)
             await blocked
         if self.away:
             raise Unclear("away")
-
-    async def connect_roots(self, *, index: int = 0, wait: float = 0.0) -> At[GivenRoots]:
-        await self._answer("roots", index)
         return At(GivenRoots(TRUST_DOMAIN, tuple(root.root_pem for root in self.roots)), self.index)
 
-    async def connect_leaf(self, service: str, *, index: int = 0, wait: float = 0.0) -> At[GivenLeaf]:
-        await self._answer("leaf", index)
+    async def connect_leaf(self, service: str) -> At[GivenLeaf]:
+        if self.away:
+            raise Unclear("away")
         if service not in self.leaves:
             self.leaves[service] = self.issue(service)
         return At(self.leaves[service], self.index)

@@ -14,6 +14,7 @@ from tests.unit.tls.support import (
     WEB,
     WRITER,
     Agent,
+    At,
     GivenLeaf,
     handshake,
     log_of,
@@ -22,7 +23,7 @@ from tests.unit.tls.support import (
 from tile38cm.coordination.watch import Watch
 from tile38cm.settings import Secret
 from tile38cm.tls.connect import FETCH_AGAIN_MOST, ConnectSource
-from tile38cm.tls.keyring import CHECK_EVERY, RENEWAL_MARGIN, Credentials, Keyring
+from tile38cm.tls.keyring import CHECK_EVERY, Credentials, Keyring
 
 ROOT = Authority("old")
 
@@ -83,27 +84,26 @@ class ConnectSourceTests(SynchronousTestCase):
         self.successResultOf(filled)
 
     def test_renewal(self) -> None:
-        """A renewed leaf is used at once; roots and connections have nothing to do with it."""
+        """A renewed leaf is used within seconds."""
         self.start()
         before = self.writer()
         self.agent.renew()
-        self.settle()
+        self.settle(CHECK_EVERY)
         self.assertNotEqual(self.writer().material.own, before.material.own)
         self.assertEqual(self.writer().material.roots, before.material.roots)
 
     def test_same_again(self) -> None:
-        """A wake-up without a change makes no new context."""
+        """The same leaf and roots again make no new context."""
         self.start()
         before = self.writer()
-        self.agent.wake("roots", "leaf")
-        self.settle()
+        self.agent.wake()
+        self.settle(3 * CHECK_EVERY)
         self.assertIs(self.writer(), before)
 
     def test_rotation(self) -> None:
-        """After a rotation both roots are trusted, and the new leaf is there without the blocking query."""
+        """After a rotation both roots are trusted, and the new leaf is there at once."""
         self.start()
         before = self.writer()
-        self.agent.lag = True
         new = ROOT.successor("new")
         self.agent.rotate(new)
         self.settle()
@@ -118,52 +118,59 @@ class ConnectSourceTests(SynchronousTestCase):
         self.start()
         before = self.writer().material.own
         new = ROOT.successor("new")
-        fetches: list[Deferred[None]] = []
-        original = self.agent.connect_leaf
-
-        async def slow(service: str, *, index: int = 0, wait: float = 0.0) -> object:
-            if index == 0:
-                fetches.append(Deferred())
-                await fetches[-1]
-            return await original(service, index=index, wait=wait)
-
-        self.agent.connect_leaf = slow  # type: ignore[method-assign, assignment]  # a slow one
-        self.agent.lag = True
+        self.agent.busy = True
         self.agent.rotate(new)
-        self.settle()
+        self.settle(2 * CHECK_EVERY)
         self.assertEqual(self.writer().material.own, before)
         handshake(self.writer().context, service_credentials(new, WEB, new, ROOT).context)
-        for fetch in fetches:
-            fetch.callback(None)
-        self.settle()
+        self.agent.renew()
+        self.settle(CHECK_EVERY)
         self.assertNotEqual(self.writer().material.own, before)
+
+    def test_slow_leaf(self) -> None:
+        """An answer that was asked for before the roots changed does not replace the one asked for after."""
+        self.start()
+        slow: list[Deferred[None]] = []
+        original = self.agent.connect_leaf
+
+        async def ask(service: str) -> At[GivenLeaf]:
+            answer = await original(service)
+            if len(slow) < 2:
+                slow.append(Deferred())
+                await slow[-1]
+            return answer
+
+        self.agent.connect_leaf = ask  # type: ignore[method-assign]  # the first ones are slow
+        self.settle(CHECK_EVERY)
+        self.agent.rotate(ROOT.successor("new"))
+        self.settle()
+        rotated = self.writer()
+        self.assertEqual(len(rotated.material.chain), 2)
+        self.assertEqual([each.called for each in slow], [True, True])
+        self.settle()
+        self.assertIs(self.writer(), rotated)
 
     def test_away_during_rotation(self) -> None:
         """A leaf that cannot be had is asked for again until it comes."""
         self.start()
         before = self.writer().material.own
-        failing = [True]
         original = self.agent.connect_leaf
 
-        async def flaky(service: str, *, index: int = 0, wait: float = 0.0) -> object:
-            if failing[0]:
-                raise OSError("away")
-            return await original(service, index=index, wait=wait)
+        async def fail(service: str) -> At[GivenLeaf]:
+            raise OSError("away")
 
-        self.agent.connect_leaf = flaky  # type: ignore[method-assign, assignment]  # fails for a while
-        self.agent.lag = True
+        self.agent.connect_leaf = fail  # type: ignore[method-assign]  # for a while
         self.agent.rotate(ROOT.successor("new"))
         self.settle(20)
         self.assertEqual(self.writer().material.own, before)
-        failing[0] = False
+        self.agent.connect_leaf = original  # type: ignore[method-assign]  # as it was
         self.settle(FETCH_AGAIN_MOST + 0.1)
         self.assertNotEqual(self.writer().material.own, before)
 
     def give(self, issued: Issued, uri: str) -> None:
         """Let the agent hand out this."""
         self.agent.leaves[WRITER] = GivenLeaf(uri, issued.chain_pem, Secret(issued.key_pem))
-        self.agent.wake("leaf")
-        self.settle()
+        self.settle(CHECK_EVERY)
 
     def test_rubbish(self) -> None:
         """What is of no use is logged and never replaces what is in use."""
@@ -178,27 +185,15 @@ class ConnectSourceTests(SynchronousTestCase):
         self.assertEqual(len(self.errors()), 4)
         self.assertIs(self.writer(), before)
 
-    def test_ending_unrenewed(self) -> None:
-        """A certificate near its end is asked for by ourselves, without a blocking query."""
-        self.start()
-        self.agent.lag = True
-        self.agent.leaves[WRITER] = self.agent.issue(WRITER, (-0.01, 4))
-        self.settle(CHECK_EVERY)
-        before = self.writer()
-        self.now = before.material.expires - RENEWAL_MARGIN + 1
-        self.settle(CHECK_EVERY)
-        self.assertNotEqual(self.writer().material.own, before.material.own)
-        self.assertEqual(self.errors(), [])
-
     def test_ended(self) -> None:
-        """A certificate that has ended is logged once, asked for again and again, and stays in use."""
+        """A certificate that has ended is logged once, and stays in use until another one comes."""
         self.start()
         before = self.writer()
         self.now = before.material.expires + 1
         self.settle(4 * CHECK_EVERY)
         self.assertEqual(len([e for e in self.errors() if "has ended" in e]), 2)
         self.assertIs(self.writer(), before)
-        self.agent.leaves[WRITER] = self.agent.issue(WRITER, (-0.01, 9))
+        self.agent.renew()
         self.settle(CHECK_EVERY)
         self.assertNotEqual(self.writer().material.own, before.material.own)
 

@@ -6,8 +6,8 @@ from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.certificates import Authority
-from tests.unit.tls.support import READER, WRITER, service_credentials
-from tile38cm.tls.keyring import RENEWAL_MARGIN, Keyring
+from tests.unit.tls.support import READER, WRITER, log_of, service_credentials
+from tile38cm.tls.keyring import Keyring
 
 ROOT = Authority()
 
@@ -44,9 +44,12 @@ class KeyringTests(SynchronousTestCase):
         self.put(WRITER)
         self.put(READER)
 
-    def test_ending(self) -> None:
-        """A certificate is near its end from two minutes before."""
-        end = self.put(WRITER)
-        self.assertEqual(self.keyring.ending(end - RENEWAL_MARGIN - 1), [])
-        self.assertEqual(self.keyring.ending(end - RENEWAL_MARGIN), [WRITER])
-        self.assertEqual(self.keyring.ending(end + 1), [WRITER])
+    def test_dates(self) -> None:
+        """Each certificate that has ended is logged once, and its successor again."""
+        events = log_of(self)
+        for _ in range(2):
+            end = self.put(WRITER)
+            for moment in (end - 1, end, end + 1):
+                self.keyring.check_dates(moment)
+        ended = [e["service"] for e in events if "has ended" in e["log_format"]]
+        self.assertEqual(ended, [WRITER, WRITER])
