@@ -134,6 +134,7 @@ class Duties:
 
     def beat(self, heartbeat: Heartbeat) -> None:
         self._members.beat(heartbeat)
+        self._source.offer()
 
     def release(self, member: str, epoch: int) -> None:
         self._log.info("{member} is released from its promise: it may lead", member=member)

@@ -154,7 +154,19 @@ class Source:
             return  # still on the bytes of an earlier epoch
         follower.acked = offset
         self._election.acknowledged(follower.member, epoch, offset)
-        if offset >= follower.target:
+        self._offer(follower)
+
+    def offer(self) -> None:
+        """Offer all followers that have caught up to the sync set; call it often.
+
+        One change of the set is settled at a time, so a follower may have to wait for
+        another one's, and an idle cluster gives it no acknowledgement to come back with.
+        """
+        for follower in list(self._followers.values()):
+            self._offer(follower)
+
+    def _offer(self, follower: _Follower) -> None:
+        if follower.acked >= follower.target:
             self._election.admit(follower.member)
 
     def _lost(self, follower: _Follower, why: str) -> None:
