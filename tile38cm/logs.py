@@ -1,9 +1,11 @@
 """How events become lines: C{2026-01-31T12:00:00.123Z info tile38cm.service the message}, or JSON objects.
 
-Both C{twist} and C{twistd} begin logging themselves after the command line was
-parsed.  L{adopt} only exchanges the observer that they are going to use, so
-their own C{--log-file}, C{--logfile} and C{--logger} keep their meaning, nothing
-is printed twice, and whatever was logged before is printed as well.
+Both C{twist} and C{twistd} begin logging themselves, after they have made the
+service.  Only the observer that they are going to use is exchanged: for C{twist}
+in its options, for C{twistd} (which resolves its options first) as a component
+of the application.  So their own C{--log-file}, C{--logfile}, C{--logger} and
+C{--syslog} keep their meaning, nothing is printed twice, and whatever was logged
+before is printed as well.
 
 Lines of others (Twisted's "Starting factory …" for each connection) are shown
 from C{warn} on; with C{--log.level debug} all of them.
@@ -12,10 +14,11 @@ from C{warn} on; with C{--log.level debug} all of them.
 from __future__ import annotations
 
 import json
+import signal
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from twisted.logger import (
     FileLogObserver,
@@ -66,19 +69,14 @@ def observer(out: IO[Any], style: LogFormat, level: str) -> ILogObserver:
     return FilteringLogObserver(write, [_Threshold(level)])
 
 
-def adopt(runner: MutableMapping[str, Any], settings: Settings, level_was_given: bool) -> None:
-    """Make C{twist} or C{twistd} log our way, by changing its options before it reads them.
+def adopt_twist(runner: MutableMapping[str, Any], settings: Settings, level_was_given: bool) -> None:
+    """Make C{twist} log our way, by changing its options before it reads them; of others nothing is changed.
 
     @param runner: The options of the command that runs us.
     @param level_was_given: Else C{twist --log-level} holds.
     """
-    if "fileLogObserverFactory" in runner:
-        _adopt_twist(runner, settings, level_was_given)
-    elif "logfile" in runner and not runner.get("logger") and not runner.get("syslog"):
-        runner["logger"] = lambda: observer(_twistd_file(runner), settings.log_format, settings.log_level)
-
-
-def _adopt_twist(runner: MutableMapping[str, Any], settings: Settings, level_was_given: bool) -> None:
+    if "fileLogObserverFactory" not in runner:
+        return
     style = runner.get("logFormat", "text") if settings.log_format == "auto" else settings.log_format
     if level_was_given:
         runner["logLevel"] = LogLevel.levelWithName(settings.log_level)
@@ -86,16 +84,31 @@ def _adopt_twist(runner: MutableMapping[str, Any], settings: Settings, level_was
     runner["fileLogObserverFactory"] = lambda out: observer(out, style, level)
 
 
-def _twistd_file(runner: MutableMapping[str, Any]) -> IO[Any]:
+def twistd_observer(
+    runner: Mapping[str, Any], settings: Settings, soon: Callable[[Callable[[], object]], object]
+) -> ILogObserver | None:
+    """What C{twistd} shall log with; C{None} under another command, or where the operator has chosen.
+
+    @param soon: Calls from the reactor's own loop what a signal asked for.
+    """
+    if "logfile" not in runner or runner.get("logger") or runner.get("syslog"):
+        return None
+    return observer(_twistd_file(runner, soon), settings.log_format, settings.log_level)
+
+
+def _twistd_file(runner: Mapping[str, Any], soon: Callable[[Callable[[], object]], object]) -> IO[Any]:
     """What C{twistd} would log to: C{--logfile}, else C{twistd.log} or, in the foreground, stdout."""
-    name = runner.get("logfile")
+    name = runner["logfile"]
     foreground = runner.get("nodaemon")
     if name == "-" and not foreground:
         sys.exit("A daemon cannot log to standard output.")
     if foreground and name in (None, "", "-"):
         return sys.stdout
-    file: IO[Any] = LogFile.fromFullPath(name or "twistd.log")
-    return file
+    file: Any = LogFile.fromFullPath(name or "twistd.log")
+    # As twistd does it: what rotates logs sends this signal, which would otherwise end the process.
+    if not signal.getsignal(signal.SIGUSR1):
+        signal.signal(signal.SIGUSR1, lambda *_: soon(file.rotate))
+    return cast("IO[Any]", file)
 
 
 @implementer(ILogFilterPredicate)

@@ -10,9 +10,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, cast
 
-from twisted.application.service import IService
+from twisted.application.service import IService, MultiService
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.logger import ILogObserver
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
@@ -57,7 +59,8 @@ class Options(UsageOptions):
         self._write(pages.help_page())
         sys.exit(0)
 
-    def __str__(self) -> str:
+    def getUsage(self, width: int | None = None) -> str:
+        """What twist and twistd print on wrong usage."""
         return pages.help_page()
 
     def parseArgs(self, *junk: str) -> None:
@@ -75,7 +78,7 @@ class Options(UsageOptions):
             self._write(pages.check_page(self.gathered, self.settings))
             sys.exit(0)
         if self.parent is not None:
-            logs.adopt(self.parent, self.settings, level_was_given=self._was_given("log.level"))
+            logs.adopt_twist(self.parent, self.settings, level_was_given=self._was_given("log.level"))
 
     def _command_line(self) -> dict[str, str]:
         """The texts of the flags that were there; a switch that was there is true."""
@@ -98,13 +101,29 @@ def monotonic() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+class NodeWithLog(MultiService):
+    """The node, and the observer that C{twistd} shall log with."""
+
+    def __init__(self, node: IService, observer: ILogObserver | None) -> None:
+        super().__init__()
+        node.setServiceParent(self)
+        self._observer = observer
+
+    def setServiceParent(self, parent: Any) -> None:
+        """C{twistd} takes its observer from the application, if that has one."""
+        super().setServiceParent(parent)
+        if self._observer is not None:
+            parent.setComponent(ILogObserver, self._observer)
+
+
 def makeService(options: Options) -> IService:
-    """The node as one service; nothing is opened or started before it starts."""
+    """The node as one service; nothing is opened or started before it starts, but the log."""
     from twisted.internet import reactor
 
     from tile38cm.service import NodeService
 
-    # All delays of this process go by a clock that neither steps nor stands still in suspend:
-    # Twisted's own is the wall clock, and a step of that would stop the heartbeats.
-    reactor.seconds = monotonic  # type: ignore[method-assign]  # meant to be replaced, says ReactorBase
-    return NodeService(reactor, options.settings)
+    runner = options.parent if options.parent is not None else {}
+    # mypy takes the reactor for a module.
+    from_signal = cast(IReactorFromThreads, reactor).callFromThread
+    observer = logs.twistd_observer(runner, options.settings, from_signal)
+    return NodeWithLog(NodeService(reactor, options.settings), observer)

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sys
+from collections.abc import Callable
 from io import StringIO
-from typing import Any, cast
+from pathlib import Path
+from typing import Any
 
 from twisted.logger import FileLogObserver, ILogFilterPredicate, LogEvent, LogLevel
 from twisted.python.failure import Failure
@@ -100,8 +105,8 @@ class ObserverTests(SynchronousTestCase):
         self.assertTrue(verifyObject(ILogFilterPredicate, logs._Threshold("info")))
 
 
-class AdoptTests(SynchronousTestCase):
-    """How the options of twist and twistd are changed."""
+class TwistTests(SynchronousTestCase):
+    """How the options of twist are changed."""
 
     def write(self, factory: Any, level: str = "info") -> str:
         out = StringIO()
@@ -120,42 +125,66 @@ class AdoptTests(SynchronousTestCase):
         """With C{auto} twist decides: by its own flag, or by whether it writes to a terminal."""
         for style in ("json", "text"):
             runner = self.twist(logFormat=style)
-            logs.adopt(runner, settings(), level_was_given=False)
+            logs.adopt_twist(runner, settings(), level_was_given=False)
             self.assertEqual(self.write(runner["fileLogObserverFactory"]).startswith("{"), style == "json")
 
     def test_format_was_given(self) -> None:
         """Our flag wins over twist's."""
         runner = self.twist()
-        logs.adopt(runner, settings(log_format="text"), level_was_given=False)
+        logs.adopt_twist(runner, settings(log_format="text"), level_was_given=False)
         self.assertTrue(self.write(runner["fileLogObserverFactory"]).startswith("2026-"))
 
     def test_level(self) -> None:
         """Our level holds if somebody said it, else twist's."""
         for given, expected in ((True, LogLevel.error), (False, LogLevel.debug)):
             runner = self.twist(logLevel=LogLevel.debug)
-            logs.adopt(runner, settings(log_level="error"), level_was_given=given)
+            logs.adopt_twist(runner, settings(log_level="error"), level_was_given=given)
             self.assertIs(runner["logLevel"], expected)
             self.assertEqual(self.write(runner["fileLogObserverFactory"]) == "", given)
 
-    def test_twistd(self) -> None:
-        """Under twistd we write to the file that it was told."""
-        file = self.mktemp()
-        runner: dict[str, Any] = {"logfile": file, "logger": None, "syslog": False, "nodaemon": False}
-        logs.adopt(runner, settings(), level_was_given=False)
-        runner["logger"]()(event("hello"))
-        with open(file) as written:
-            self.assertEqual(written.read(), "2026-01-31T12:00:00.123Z info tile38cm.x hello\n")
+    def test_others(self) -> None:
+        """The options of another command stay as they are."""
+        runner: dict[str, Any] = {"logfile": None, "logger": None}
+        logs.adopt_twist(runner, settings(), level_was_given=True)
+        self.assertEqual(runner, {"logfile": None, "logger": None})
 
-    def test_twistd_daemon_without_a_terminal(self) -> None:
+
+class TwistdTests(SynchronousTestCase):
+    """What twistd gets to log with."""
+
+    def setUp(self) -> None:
+        self.soon: list[Callable[[], object]] = []
+        self.addCleanup(signal.signal, signal.SIGUSR1, signal.getsignal(signal.SIGUSR1))
+        signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+
+    def observer(self, **runner: object) -> Any:
+        return logs.twistd_observer({"logfile": None, **runner}, settings(), self.soon.append)
+
+    def test_file(self) -> None:
+        """A daemon writes to the file that it was told; the signal rotates it, from the reactor's loop."""
+        file = Path(self.mktemp())
+        observer = self.observer(logfile=str(file))
+        observer(event("before"))
+        os.kill(os.getpid(), signal.SIGUSR1)
+        [rotate] = self.soon
+        rotate()
+        observer(event("after"))
+        self.assertEqual(file.read_text(), "2026-01-31T12:00:00.123Z info tile38cm.x after\n")
+        self.assertIn("before", file.with_name(file.name + ".1").read_text())
+
+    def test_foreground(self) -> None:
+        """In the foreground without a file it is standard output."""
+        out = StringIO()
+        self.patch(sys, "stdout", out)
+        self.observer(nodaemon=True)(event("hello"))
+        self.assertIn("hello", out.getvalue())
+
+    def test_daemon_without_a_terminal(self) -> None:
         """A daemon has no standard output to log to."""
-        runner: dict[str, Any] = {"logfile": "-", "nodaemon": False}
-        logs.adopt(runner, settings(), level_was_given=False)
-        self.assertRaises(SystemExit, runner["logger"])
+        self.assertRaises(SystemExit, self.observer, logfile="-")
 
-    def test_operators_own_logger(self) -> None:
-        """Where an operator chose a logger or syslog, nothing is changed."""
-        for more in ({"logger": "some.observer"}, {"syslog": True}):
-            runner = cast("dict[str, Any]", {"logfile": None, **more})
-            before = dict(runner)
-            logs.adopt(runner, settings(), level_was_given=True)
-            self.assertEqual(runner, before)
+    def test_operators_choice(self) -> None:
+        """Where an operator chose an observer or syslog, or another command runs us, it is none of ours."""
+        self.assertIsNone(self.observer(logger="some.observer"))
+        self.assertIsNone(self.observer(syslog=True))
+        self.assertIsNone(logs.twistd_observer({}, settings(), self.soon.append))

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from twisted.application import service
 from twisted.application.twist._options import TwistOptions
+from twisted.logger import ILogObserver
 from twisted.python.usage import UsageError
+from twisted.scripts._twistd_unix import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.unit.flags.test_checks import REQUIRED
 from tile38cm import __version__
 from tile38cm.flags.table import FLAGS
+from tile38cm.service import NodeService
 from tile38cm.settings import Address
-from tile38cm.tap import Options
+from tile38cm.tap import Options, makeService
 
 REQUIRED_FLAGS = [word for name, text in REQUIRED.items() for word in (f"--{name}", text)]
 
@@ -110,3 +114,40 @@ class OptionsTests(SynchronousTestCase):
         before: Callable[..., object] = options.parent["fileLogObserverFactory"]
         options.parseOptions(REQUIRED_FLAGS)
         self.assertIsNot(options.parent["fileLogObserverFactory"], before)
+
+    def test_wrong_usage_shows_our_help(self) -> None:
+        """What twist prints after the sentence is the page of C{--help}."""
+        twist = TwistOptions()
+        self.assertRaises(UsageError, twist.parseOptions, ["tile38cm", "--id", ""])
+        self.assertIn("  --bind.port.leader PORT  [BIND_PORT_LEADER; required]", str(twist))
+
+
+class TwistdTests(SynchronousTestCase):
+    """Run by twistd."""
+
+    def options(self, *words: str) -> ServerOptions:
+        options = ServerOptions()
+        options.parseOptions([*words, "tile38cm", *REQUIRED_FLAGS])
+        return options
+
+    def test_log(self) -> None:
+        """The application brings our observer, for twistd's own log file."""
+        file = Path(self.mktemp())
+        application = service.Application("tile38cm")
+        makeService(self.options("--logfile", str(file)).subOptions).setServiceParent(application)
+        self.assertTrue(ILogObserver.providedBy(ILogObserver(application)))
+        self.assertTrue(file.exists())
+
+    def test_operators_observer(self) -> None:
+        """An observer that the operator names stays."""
+        application = service.Application("tile38cm")
+        options = self.options("--logger", "twisted.logger.textFileLogObserver")
+        makeService(options.subOptions).setServiceParent(application)
+        self.assertIsNone(ILogObserver(application, None))
+
+    def test_one_service(self) -> None:
+        """The node is in it, and not started yet."""
+        made = makeService(self.options("-n", "--logfile", self.mktemp()).subOptions)
+        [node] = list(service.IServiceCollection(made))
+        self.assertIsInstance(node, NodeService)
+        self.assertFalse(node.running)

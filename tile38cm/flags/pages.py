@@ -27,8 +27,7 @@ COMMAND_LINE_ONLY = (
 
 def help_page() -> str:
     """All flags by group, each with its environment variable, its default and a sentence."""
-    lines = ["Usage: twist tile38cm [flags]", ""]
-    lines += wrap(
+    lines = wrap(
         "Runs beside one Tile38 server and makes it a node of a cluster: whoever writes to W of any node "
         "writes to the leader, whoever reads from R of any node reads from a follower that has caught up. "
         "The command line wins over the environment, the environment over --config, that over the defaults.",
