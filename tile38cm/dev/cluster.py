@@ -230,7 +230,7 @@ class DevCluster:
         def look() -> Any:
             for child in self.children.values():
                 if child.how_it_ended():
-                    raise Failed(f"{child.name} {child.how_it_ended()}:\n{child.log_end()}")
+                    raise Failed(f"{child.name} {child.how_it_ended()}:\n{child.last_words()}")
             return probe()
 
         return wait_for(look, what, timeout, self.halt)

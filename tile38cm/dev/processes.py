@@ -48,7 +48,7 @@ class Program:
     """Where to look for one server: the environment, C{PATH}, then known files."""
 
     title: str
-    variable: str
+    variables: tuple[str, ...]
     command: str
     files: tuple[Path, ...]
     advice: str
@@ -58,32 +58,35 @@ class Program:
 
         @raise Missing: if there is none, or the environment names none.
         """
-        named = environment.get(self.variable)
-        if named:
-            found = shutil.which(named)
-            if found is None:
-                raise Missing(f"{self.variable} is {named}, which is not a program that can be run.")
-            return found
+        for variable in self.variables:
+            if environment.get(variable):
+                return self._named(variable, environment[variable])
         for candidate in (self.command, *map(str, self.files)):
             found = shutil.which(candidate, path=environment.get("PATH", os.defpath))
             if found:
                 return found
-        places = ", ".join([f"${self.variable}", f"{self.command} on PATH", *map(str, self.files)])
+        places = ", ".join([f"{self.command} on PATH", *map(str, self.files)])
         raise Missing(f"{self.title} was not found (looked for: {places}). {self.advice}")
+
+    def _named(self, variable: str, value: str) -> str:
+        found = shutil.which(value)
+        if found is None:
+            raise Missing(f"{variable} is {value}, which is not a program that can be run.")
+        return found
 
 
 _CACHE = Path.home() / ".cache" / "tile38cm"
 
 CONSUL = Program(
     "Consul",
-    "CONSUL_BIN",
+    ("CONSUL_BIN", "CONSUL"),
     "consul",
     (_CACHE / "consul",),
     "Install it, name it by CONSUL_BIN, or build it once with: make consul",
 )
 TILE38 = Program(
     "Tile38",
-    "TILE38_SERVER",
+    ("TILE38_SERVER", "TILE38_BIN"),
     "tile38-server",
     (ROOT.parent / "shared" / "bin" / "tile38-server", _CACHE / "tile38-server"),
     "Install it, name it by TILE38_SERVER, or build it once with: make tile38",
@@ -150,10 +153,11 @@ class Child:
             return ""
         return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
-    def log_end(self, lines: int = 12) -> str:
-        """The last lines of its log."""
-        text = self.log.read_text(errors="replace") if self.log.exists() else ""
-        return "\n".join(text.splitlines()[-lines:])
+    def last_words(self, count: int = 12) -> str:
+        """From its log: what it says is wrong with its command line, else the last lines."""
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        wrong = [line for line in lines if line.startswith("Error: ")]
+        return "\n".join(wrong[-1:] or lines[-count:])
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to its group, if it still runs."""

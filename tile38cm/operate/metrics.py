@@ -240,7 +240,9 @@ class _Line:
 
     async def _open(self) -> None:
         address = await self._resolve()
-        if self._socket is not None and address == self._address:
+        # Where nobody listens the kernel reports that as an error of the socket, for which epoll's reactor
+        # closes it: the protocol has then lost its transport.
+        if self._socket is not None and self._protocol.transport is not None and address == self._address:
             return
         await self.close()
         # Here and not above: this module of txdatadog takes the global reactor when it is imported.
