@@ -88,6 +88,10 @@ class Duties:
         self._same_log = frozenset()
         self._hands.state.change(led=0)
 
+    def owns_log(self) -> bool:
+        """Whether the local log is that of this node's own reign, not a leader's copy."""
+        return bool(self._same_log)
+
     async def stop(self) -> None:
         """End all work."""
         await self._tasks.cancel()

@@ -46,6 +46,7 @@ from tile38cm.proxy.listener import Listener
 from tile38cm.proxy.partners import Wire
 from tile38cm.proxy.sides import Reader, Writer
 from tile38cm.replication.backlog import Backlog
+from tile38cm.replication.intake import Intake
 from tile38cm.replication.replica import Replica
 from tile38cm.replication.source import Source
 from tile38cm.routing import NodeGate, NodeRoutes, Surroundings
@@ -96,7 +97,10 @@ class Node:
         self.dialer = PeerDialer(identity, self.reactor)
         self.backlog = Backlog(settings.backlog)
         bridge = listening_on(self.reactor, settings.bridge)
-        self.replica = Replica(bridge, self.tile38, self.dialer, self.backlog, self.reactor)
+        slack = settings.ttl_slack
+        intake = Intake(self.reactor, bridge, self.tile38, self.backlog, settings.id, slack)
+        self.intake = intake
+        self.replica = Replica(intake, self.dialer, self.backlog, self.reactor)
 
     def _build_election(self) -> None:
         settings, reactor = self.settings, self.reactor
@@ -199,6 +203,7 @@ class Node:
         self.health.on_shorter = self._log_shorter
         self.replica.on_change = self._replica_changed
         self.replica.before_attach = self.duties.follows
+        self.replica.own_log = self.duties.owns_log
         self.discovery.listen(lambda _: self._surroundings_changed())
 
     def _watch(self, query: Any, on_change: Any, name: str) -> Watch[Any]:

@@ -157,7 +157,7 @@ class NodeService(Service):
 
     async def _listen(self) -> None:
         node, settings = self._node, self._settings
-        await node.replica.listen()
+        await node.intake.listen()
         node.writer_listener.start()
         node.reader_listener.start()
         for address, factory, service in (

@@ -101,6 +101,8 @@ class Settings:
     #: All held requests of this node together.
     hold_bytes: int = 64 * 1024 * 1024
     backlog: int = 64 * 1024 * 1024
+    #: Lifetimes are so much longer on followers, so that the leader's own expiry comes first.
+    ttl_slack: float = 5.0
     #: At most so many clients on W and on R, each.
     max_clients: int = 10_000
     #: The largest request that is accepted.

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from attrs import define, field
 
+from tile38cm.model import Position
 from tile38cm.peers.messages import Data
 
 
@@ -43,6 +44,21 @@ class Backlog:
         """Whether bytes C{start..end} of an epoch are all there."""
         kept = [p for p in self._pieces if p.epoch == epoch]
         return bool(kept) and kept[0].start <= start and kept[-1].end >= end
+
+    def since(self, position: Position) -> list[Data] | None:
+        """All that was delivered behind C{position}; C{None} if its beginning is not kept."""
+        pieces = [p for p in self._pieces if (p.epoch, p.end) > (position.epoch, position.offset)]
+        if not pieces:
+            return []
+        first = pieces[0]
+        if first.epoch != position.epoch or first.start > position.offset:
+            return None
+        return [Data(first.epoch, first.end, first.payload[position.offset - first.start :]), *pieces[1:]]
+
+    def forget(self, pieces: list[Data]) -> None:
+        """Drop these last ones: they are about to be delivered again."""
+        for _ in pieces:
+            self.size -= len(self._pieces.pop().payload)
 
     def read(self, epoch: int, start: int, end: int) -> Iterator[Data]:
         """Those bytes, in pieces; both ends must be ends of commands."""

@@ -1,19 +1,17 @@
 """The follower's side: keeps the local Tile38 fed from whoever leads.
 
 One local link outlives many leaders: Tile38 follows the virtual leader of its
-own node, and only what arrives behind that changes.  C{position} is how far
-this node has taken bytes over; it is known for as long as that link lives,
-and lost with it.
+own node, and only what arrives behind that changes.  What arrives goes through
+the L{Intake<tile38cm.replication.intake>}, which knows this node's position.
 """
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
 
 from attrs import define
-from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint, IStreamServerEndpoint
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 
 from tile38cm.model import Position
@@ -35,17 +33,17 @@ from tile38cm.peers.messages import (
 )
 from tile38cm.replication.backlog import Backlog
 from tile38cm.replication.history import EMPTY
+from tile38cm.replication.intake import Intake
 from tile38cm.replication.local_log import LogError
-from tile38cm.replication.virtual_leader import AttachError, VirtualLeader, pair
+from tile38cm.replication.matching import NoMatch
+from tile38cm.replication.virtual_leader import AttachError
 from tile38cm.tasks import Tasks, pause
-from tile38cm.tile38 import Tile38, Tile38Error
+from tile38cm.tile38 import Tile38Error
 
 LeaderLine = Callable[[], "tuple[str, int, IStreamClientEndpoint] | None"]
 
 #: Seconds between tries to reach the leader; short, since promotions take milliseconds.
 RETRY = 0.05
-#: Seconds between looks at the local Tile38 until it says that it has caught up.
-CAUGHT_UP_POLL = 0.02
 
 
 class Stage(Enum):
@@ -54,6 +52,7 @@ class Stage(Enum):
     IDLE = "idle"
     CONNECTING = "connecting"
     STARTING_OVER = "starting-over"
+    MATCHING = "matching"
     COPYING = "copying"
     FOLLOWING = "following"
 
@@ -67,31 +66,21 @@ class _Session:
     epoch: int
     #: Where the stream stands.
     at: Position
-    #: The position at which this node has what the leader had when it attached.
+    #: Bytes until this node has what the leader had when it was asked.
     remaining: int
+    #: What has come while Tile38 is being attached; C{None}: it is attached.
     waiting: list[list[bytes]] | None
-    ended: str | None = None
+    #: Whether somebody waits already for Tile38 to say that it has caught up.
+    asked: bool = False
 
 
 class Replica:
-    """Follows the leader, whoever that is, until told to stop.
-
-    @param erase: coroutine function that keeps a copy of the local data and then empties Tile38.
-    @param on_change: told when C{ready}, C{stage} or a position became known or lost.
-    """
+    """Follows the leader, whoever that is, until told to stop."""
 
     _log = Logger()
 
-    def __init__(
-        self,
-        bridge: IStreamServerEndpoint,
-        local: Tile38,
-        dialer: PeerDialer,
-        backlog: Backlog,
-        clock: IReactorTime,
-    ) -> None:
-        self._virtual = VirtualLeader(clock, bridge, local, self._local_lost, self._delivered, self._drained)
-        self._local = local
+    def __init__(self, intake: Intake, dialer: PeerDialer, backlog: Backlog, clock: IReactorTime) -> None:
+        self._intake = intake
         self._dialer = dialer
         self._backlog = backlog
         self._clock = clock
@@ -99,21 +88,32 @@ class Replica:
         self._tasks = Tasks()
         self._session: _Session | None = None
         self._allowed = True
-        self._trouble = ""
+        self._said = ""
+        #: Keeps a copy of the local data, then empties Tile38; told why.
         self.erase: Callable[[str], Awaitable[None]] = _nothing_to_erase
+        #: Told when C{ready}, C{stage} or a position became known or lost.
         self.on_change: Callable[[], None] = lambda: None
         #: Told before the local log takes in the first foreign byte.
         self.before_attach: Callable[[], None] = lambda: None
-        self.position: Position | None = None
-        self.acknowledged: Position | None = None
+        #: Whether the local log is that of this node's own reign: markers in it are void.
+        self.own_log: Callable[[], bool] = lambda: False
         self.stage = Stage.IDLE
         self.ready = False
+        intake.on_delivered = self._delivered
+        intake.on_lost = self._local_lost
+        intake.on_room = self._room
 
     # -- from outside ---------------------------------------------------------
 
-    async def listen(self) -> None:
-        """Open B; fails with C{CannotListenError}."""
-        await self._virtual.start()
+    @property
+    def position(self) -> Position | None:
+        """How far bytes have been taken over; C{None}: not known."""
+        return self._intake.position
+
+    @property
+    def acknowledged(self) -> Position | None:
+        """How far they were handed on to Tile38."""
+        return self._intake.acknowledged
 
     def start(self, leader: LeaderLine) -> None:
         """Follow whoever C{leader} names, from now on."""
@@ -124,7 +124,7 @@ class Replica:
         """Follow no more; the local link is cut without harm to the log."""
         self._cut("this node stops")
         await self._tasks.cancel()
-        await self._virtual.stop()
+        await self._intake.stop()
 
     def take_bytes(self, allowed: bool) -> None:
         """Forbidden while this node stands for election: its position must not move."""
@@ -140,45 +140,51 @@ class Replica:
             self._cut("the leader has changed")
 
     def know(self, position: Position | None) -> None:
-        """What is proven of the position by other means than this link."""
-        self.position = self.acknowledged = position
+        """What is proven of the position by other means than the local link."""
+        self._intake.know(position)
         self.on_change()
 
     async def promote(self) -> int:
-        """Have Tile38 apply everything and follow nobody; returns the size of its log.
-
-        Fails with C{Tile38Error} or C{AttachError}; then this node must not lead.
-        """
+        """As L{Intake.promote}; nobody is followed any more."""
         self._cut("this node leads")
-        if self._virtual.attached:
-            marker = pair(b"p", b"promotion " + secrets.token_hex(8).encode())
-            if not (await self._virtual.drain(marker)).proven:
-                raise AttachError("Tile38 has not applied everything that it was sent")
-        await self._local.unfollow()
-        self._stage(Stage.IDLE)
+        start = await self._intake.promote()
         self._set_ready(False)
-        await self._local.ping()
-        return await self._local.log_size()
+        self._stage(Stage.IDLE)
+        return start
 
     # -- following ------------------------------------------------------------
 
     async def _run(self) -> None:
         while True:
-            line = self._leader() if self._allowed else None
-            if line is None or self._session is not None:
-                await pause(self._clock, RETRY)
-                continue
             try:
-                await self._follow(*line)
+                if self._allowed and self._session is None:
+                    await self._round()
             except NotLeader:
                 pass
             except (PeerError, AttachError, LogError, OSError, Tile38Error) as e:
                 self._say(f"replication has to wait: {e}")
+            except NoMatch as e:
+                self._intake.give_up(str(e))
             await pause(self._clock, RETRY)
 
-    async def _follow(self, leader: str, epoch: int, endpoint: IStreamClientEndpoint) -> None:
-        """One connection to a leader, until it ends."""
-        position = await self._where()
+    async def _round(self) -> None:
+        """Find out where this node stands, and follow whoever leads."""
+        if self.own_log() and self.position is None:
+            return  # it led until just now, and is being measured
+        before = self.position
+        await self._intake.look()
+        if self._allowed:
+            await self._intake.refeed()
+        if self.position != before:
+            self.on_change()
+        line = self._leader()
+        if line is not None and self._allowed:
+            await self._follow(*line, self.position)
+
+    async def _follow(
+        self, leader: str, epoch: int, endpoint: IStreamClientEndpoint, position: Position | None
+    ) -> None:
+        """Begin one connection to a leader."""
         conn = await self._dialer.dial(endpoint, BRIDGE, *Attach(position).words())
         message = await self._dialer.reply(conn, DIAL_TIMEOUT * 2)
         if message[0] == OVER:
@@ -189,43 +195,40 @@ class Replica:
             conn.close("no answer to BRIDGE")
             raise PeerError("the leader's answer was not understood")
         resume = Resume.read(message)
-        session = _Session(conn, leader, epoch, resume.position, resume.to_come, [])
+        session = _Session(conn, leader, epoch, resume.position, resume.to_come, None)
         self._session = session
         conn.receive = lambda words: self._receive(session, words)
         conn.lost = lambda why: self._lost(session, why)
         if not self._allowed or self.position != position:
             self._cut("the position has moved meanwhile")
             return
-        await self._begin(session)
+        self._say(f"following {leader} in epoch {epoch} from {resume.position}", good=True)
+        self._intake.begin()
+        if self._intake.matching:
+            self._stage(Stage.MATCHING)
+        else:
+            await self._attach(session)
 
-    async def _where(self) -> Position | None:
-        """This node's position; an empty log is one as well."""
-        if self.position is None and not self._virtual.attached and await self._local.log_size() == 0:
-            self.know(EMPTY)
-        return self.position
-
-    async def _begin(self, session: _Session) -> None:
-        if not self._virtual.attached:
+    async def _attach(self, session: _Session, held: Sequence[list[bytes]] = ()) -> None:
+        """From here on what comes goes to Tile38, C{held} first."""
+        session.waiting = list(held)
+        self._intake.turn(session.at)
+        if not self._intake.attached:
             session.conn.pause(True)
             self._stage(Stage.COPYING)
             self.before_attach()
             try:
-                await self._virtual.attach(session.remaining)
-            except AttachError:
+                await self._intake.attach(session.remaining)
+            except (AttachError, Tile38Error) as e:
                 self._cut("the local Tile38 does not follow")
-                raise
-            if session.ended is None:
-                session.conn.pause(False)
-        if self._session is not session or session.waiting is None:
-            return
-        self.position = session.at
-        self._say(f"following {session.leader} in epoch {session.epoch} from {session.at}", good=True)
-        waiting, session.waiting = session.waiting, None
-        for words in waiting:
-            self._receive(session, words)
-        self._stage(Stage.FOLLOWING)
-        if not self._virtual.buffered and self._session is session:
-            self._delivered(session.at)
+                self._say(f"replication has to wait: {e}")
+                return
+            session.conn.pause(False)
+        if self._session is session:
+            waiting, session.waiting = session.waiting, None
+            for words in waiting:
+                self._receive(session, words)
+            self._stage(Stage.FOLLOWING)
 
     def _receive(self, session: _Session, words: list[bytes]) -> None:
         if session is not self._session:
@@ -235,58 +238,66 @@ class Replica:
         elif words[0] == DATA:
             self._take(session, Data.read(words))
         elif words[0] == PUBLISH and len(words) == 2:
-            self._virtual.write(words[1], None)
+            self._intake.publish(words[1])
         elif words[0] == EPOCH and len(words) == 3:
-            session.at = self.position = Position(number(words[1]), number(words[2]))
-            # A command without effect carries the mark, and writes it into the local log.
-            self._virtual.write(pair(b"p", str(session.at).encode()), session.at)
+            session.at = Position(number(words[1]), number(words[2]))
+            if not self._intake.matching:
+                self._intake.turn(session.at)
         else:
             raise BadMessage(f"the leader said {words[0][:20]!r}")
 
     def _take(self, session: _Session, data: Data) -> None:
         if session.at != Position(data.epoch, data.start):
             raise BadMessage(f"bytes for {data.epoch}:{data.start} came, {session.at} was next")
-        self._backlog.append(data)
-        session.at = self.position = Position(data.epoch, data.end)
+        session.at = Position(data.epoch, data.end)
         session.remaining -= len(data.payload)
-        self._virtual.write(data.payload, session.at)
-        if self._virtual.full:
+        if self._intake.matching:
+            self._match(session, data)
+            return
+        self._intake.take(data)
+        if self._intake.full:
             session.conn.pause(True)
 
-    def _drained(self) -> None:
+    def _match(self, session: _Session, data: Data) -> None:
+        """The log may hold this already; once it is known from where it does not, Tile38 is attached."""
+        try:
+            rest = self._intake.skip(data)
+        except NoMatch as e:
+            self._cut("the log does not match")
+            self._intake.give_up(str(e))
+            return
+        if self._intake.matching:
+            if session.remaining <= 0:
+                self._cut("the log does not match")
+                self._intake.give_up("the log holds more than the leader ever sent")
+            return
+        if rest is not None:
+            session.at = Position(data.epoch, data.start + len(data.payload) - len(rest.payload))
+            session.remaining += len(rest.payload)
+        held = [] if rest is None else [list(rest.words())]
+        self._tasks.start(self._attach(session, held), "attaching Tile38")
+
+    def _room(self) -> None:
         if self._session is not None and self._session.waiting is None:
             self._session.conn.pause(False)
 
-    def _delivered(self, mark: object) -> None:
-        """The local Tile38's socket has taken everything up to here: that is our acknowledgement."""
-        if not isinstance(mark, Position):
-            return
-        self.acknowledged = mark
+    def _delivered(self, position: Position) -> None:
+        """Tile38's socket has taken everything up to here: that is our acknowledgement."""
         session = self._session
-        if session is not None:
-            session.conn.send(ACK, b"%d" % mark.epoch, b"%d" % mark.offset)
-            self._reached(session)
-
-    def _reached(self, session: _Session) -> None:
-        if not self.ready and session.remaining <= 0 and self._session is session:
-            session.remaining = 0
-            if session.waiting is None and self.acknowledged != session.at:
-                return
+        if session is None:
+            return
+        session.conn.send(ACK, b"%d" % position.epoch, b"%d" % position.offset)
+        if not self.ready and not session.asked and session.remaining <= 0 and session.waiting is None:
+            session.asked = True
             self._tasks.start(self._await_caught_up(session), "waiting until Tile38 has caught up")
 
     async def _await_caught_up(self, session: _Session) -> None:
         """Delivered is not applied: Tile38 itself says when it has all of it."""
-        while self._session is session and not self.ready:
-            try:
-                if (await self._local.server()).caught_up:
-                    self._set_ready(True)
-                    return
-            except Tile38Error:
-                pass  # "catching up to leader", until it has
-            await pause(self._clock, CAUGHT_UP_POLL)
+        await self._intake.caught_up()
+        if self._session is session and self._intake.attached:
+            self._set_ready(True)
 
     def _lost(self, session: _Session, why: str) -> None:
-        session.ended = why
         if self._session is session:
             self._session = None
             self._say(f"the connection to {session.leader} ended: {why}")
@@ -300,11 +311,10 @@ class Replica:
     # -- the local side -------------------------------------------------------
 
     def _local_lost(self, why: str) -> None:
-        """What Tile38 has applied is not known any more."""
         self._log.warn("the local Tile38 has left its bridge: {why}", why=why)
         self._cut("the local Tile38 has left the bridge")
         self._set_ready(False)
-        self.know(None)
+        self.on_change()
 
     async def _start_over(self, reason: str) -> None:
         self._log.warn("this node starts over: {reason}", reason=reason)
@@ -312,7 +322,7 @@ class Replica:
         self._set_ready(False)
         self.know(None)
         self._backlog.clear()
-        await self._virtual.detach()
+        await self._intake.detach()
         await self.erase(reason)
         self.know(EMPTY)
 
@@ -330,8 +340,8 @@ class Replica:
             self.on_change()
 
     def _say(self, text: str, good: bool = False) -> None:
-        if text != self._trouble:
-            self._trouble = text
+        if text != self._said:
+            self._said = text
             (self._log.info if good else self._log.warn)("{text}", text=text)
 
 
