@@ -258,11 +258,13 @@ class Election:
         if self._core.term is not None:
             self._after_news(term)
 
-    def prepared(self, epoch: int) -> None:
-        """This node is no follower any more and the epoch's start is written."""
+    def prepared(self, epoch: int, start: int = 0) -> None:
+        """This node is no follower any more and the epoch's start is written: its log had C{start} bytes."""
         term = self._core.term
         if term is not None and term.epoch == epoch:
             term.prepared = True
+            # Any byte of the log so far may have been shown to a client by an earlier leader.
+            term.exposed = max(term.exposed, start, self._core.local().log_size)
             self.tick()
 
     def opened(self, epoch: int) -> None:
