@@ -17,6 +17,9 @@ from tile38cm.coordination.status import EpochRecord, Settlement, found, take_ov
 from tile38cm.coordination.term import Candidacy, Term
 from tile38cm.model import Position, Role
 
+#: A round of questions that is not over by then (seconds, beyond a lease) is asked again.
+SURVEY_PATIENCE = 2.0
+
 
 class Inputs(Protocol):
     """What may happen to a member; L{Election} decides when."""
@@ -156,7 +159,8 @@ def role_machine(core: Core) -> Inputs:
 def _survey(core: Core) -> None:
     """Send one round of questions to the others that may stand."""
     assert core.candidacy is not None
-    core.candidacy = evolve(core.candidacy, next_round=float("inf"))
+    # A round of which nothing is heard is asked again: a candidate that waits answers no heartbeat.
+    core.candidacy = evolve(core.candidacy, next_round=core.now() + core.lease + SURVEY_PATIENCE)
     status = core.candidacy.status
     core.effects.survey(core.candidacy.ticket, None if status is None else status.sync_set - {core.me})
 

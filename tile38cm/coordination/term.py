@@ -34,7 +34,7 @@ class Candidacy:
     position: Position
     rounds: int = 0
     claimed: bool = False
-    #: When the next round of questions is due; infinite while one is out.
+    #: When the next round of questions is due.
     next_round: float = float("inf")
 
 

@@ -139,6 +139,12 @@ class StandingTests(SynchronousTestCase):
         self.member.follow(status("C", "B", epoch=2), 11)
         self.assertIsNone(self.member.election.heartbeat(beat(epoch=2, leader="C")))
 
+    def test_a_round_without_an_end_is_asked_again(self) -> None:
+        """A candidate answers no heartbeat, so it must not wait for ever for the others' answers."""
+        self.member.stand()
+        self.member.wait(10 * LEASE)
+        self.assertGreater(len(self.member.asked("survey")), 1)
+
     def test_waits_for_a_fuller_member_but_not_for_ever(self) -> None:
         """A member that is further gets four rounds, no more."""
         fuller = Report("C", Position(1, 200), 1)
