@@ -410,6 +410,7 @@ class Election:
     def _change(self, wanted: Status, index: int) -> None:
         assert self._core.term is not None
         settlement = Settlement(wanted, index)
+            term.ledger.forget(member)  # what it had does not count for what it copies from now on
         self._core.term.change = settlement
         self._core.effects.change(settlement)
 

@@ -79,6 +79,8 @@ class Ledger:
     _until: dict[str, float] = field(factory=dict)
     _acked: dict[str, int] = field(factory=dict)
     _lag: dict[str, _Lag] = field(factory=dict)
+    #: The first heartbeat whose answer may tell what a member has.
+    _since: dict[str, int] = field(factory=dict)
 
     def beat(self, now: float) -> int:
         """Note that a heartbeat is being sent; returns its number."""
@@ -95,6 +97,8 @@ class Ledger:
         if answer.epoch != self.epoch or sent is None:
             return
         self._until[answer.member] = max(self._until.get(answer.member, sent), sent + self.lease)
+        if answer.seq < self._since.get(answer.member, 0):
+            return
         if answer.position is not None and answer.position.epoch == self.epoch:
             self.acknowledged_by(answer.member, answer.position.offset)
 
@@ -108,9 +112,12 @@ class Ledger:
     def forget(self, member: str) -> None:
         """A member's connection is gone: what it acknowledged is no longer known to be there.
 
-        Its promise stays: it was given, and binds the giver.
+        Answers to heartbeats that were sent before may still be under way,
+        from before the member lost its data, so they vouch for nothing.  Its
+        promise stays: it was given, and binds the giver.
         """
         self._acked.pop(member, None)
+        self._since[member] = self._next
 
     def wanted(self, offset: int, members: frozenset[str], now: float) -> None:
         """A request waits until C{members} have acknowledged C{offset}."""

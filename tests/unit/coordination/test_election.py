@@ -316,6 +316,27 @@ class OfficeTests(SynchronousTestCase):
         member.election.change_settled(settlement, True, settlement.wanted, 21)
         self.assertTrue(member.election.expel("C"))
 
+    def test_late_answers_do_not_vouch_for_erased_data(self) -> None:
+        """An answer from before a member was sent to start over must not let it in again."""
+        member = Member()
+        member.lead(status("A", "B"))
+        (late,) = member.last("beat")
+        self.assertTrue(member.election.expel("C"))
+        member.election.answered(Answer("C", 2, late.seq, Position(2, 100)))
+        member.election.admit("C")
+        self.assertEqual(member.asked("change"), [])
+
+    def test_a_lost_connection_takes_the_acknowledgement_along(self) -> None:
+        """What a member has is known only from its present connection."""
+        member = Member()
+        member.lead(status("A", "B", "C"))
+        member.promise_of("C", 100)
+        self.assertEqual(member.election.covered(), 100)
+        (late,) = member.last("beat")
+        member.election.disconnected("C")
+        member.election.answered(Answer("C", 2, late.seq, Position(2, 100)))
+        self.assertEqual(member.election.covered(), -1)
+
     def test_resigns_when_another_one_leads(self) -> None:
         """A later epoch in Consul or in a heartbeat ends the term in the same turn."""
         for news in ("consul", "heartbeat"):
