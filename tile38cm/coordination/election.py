@@ -345,8 +345,8 @@ class Election:
 
     def _beat(self, term: Term, now: float) -> None:
         core = self._core
-        if now < term.next_beat or now < term.silent_until:
-            return
+        if now < term.next_beat or now < term.silent_until or term.released is not None:
+            return  # after a release that was lost, the promises must be able to run out
         term.next_beat = now + core.lease / BEATS_PER_LEASE
         seq = term.ledger.beat(now)
         core.effects.beat(Heartbeat(term.epoch, core.me, seq, core.lease, core.local().log_size))

@@ -406,6 +406,16 @@ class EndTests(SynchronousTestCase):
         member.promise_of("C", 100)
         self.assertEqual(member.asked("release"), [("D", 2)])
 
+    def test_no_heartbeats_after_the_release(self) -> None:
+        """If the message was lost the promises run out by themselves, and others may stand."""
+        member = Member()
+        member.lead(status("A", "B", "C"))
+        member.election.hand_over(100)
+        member.promise_of("C", 100)
+        before = len(member.asked("beat"))
+        member.wait(LEASE)
+        self.assertEqual(len(member.asked("beat")), before)
+
     def test_retired_members_do_not_stand(self) -> None:
         """A member that is about to stop goes on following and promising, no more."""
         member = Member()
