@@ -117,6 +117,8 @@ class Election:
     def observed(self, status: Status | None, index: int) -> None:
         """C{status} as Consul shows it now (C{index} 0: no such key)."""
         core = self._core
+        if self._stopped():
+            return
         if core.term is not None:
             self._observed_in_office(core.term, status, index)
             return
@@ -158,14 +160,12 @@ class Election:
     def heartbeat(self, beat: Heartbeat) -> Answer | None:
         """A leader's heartbeat: the promise, or C{None} to stay silent."""
         core = self._core
-        if core.candidacy is not None or beat.leader == core.me or beat.epoch < core.seen:
+        if core.candidacy is not None or beat.leader == core.me or beat.epoch < core.seen or self._stopped():
             return None
         if core.term is not None:
             if beat.epoch <= core.term.epoch:
                 return None
-            self._machine.resign(f"{beat.leader} leads epoch {beat.epoch}")
-        if core.leadership.role is Role.STOPPED:
-            return None
+            self.resign(f"{beat.leader} leads epoch {beat.epoch}")
         core.see(beat.epoch)
         self._promise(beat.epoch, beat.lease)
         return Answer(core.me, beat.epoch, beat.seq, core.local().acknowledged)
@@ -301,7 +301,7 @@ class Election:
         self._core.may_lead = False
 
     def stop(self) -> None:
-        """The end of this member."""
+        """The end of this member: whatever arrives later changes nothing."""
         self._machine.stop()
 
     # -- time -----------------------------------------------------------------
@@ -309,12 +309,15 @@ class Election:
     def tick(self) -> None:
         """Look at the clock and do what is due."""
         core, now = self._core, self._core.now()
+    def _stopped(self) -> bool:
+        return self._core.leadership.role is Role.STOPPED
+
         if core.term is not None:
             self._tick_in_office(core.term, now)
         elif core.candidacy is not None:
             if not core.candidacy.claimed and now >= core.candidacy.next_round:
                 self._machine.ask()
-        elif core.leadership.role is not Role.STOPPED:
+        elif not self._stopped():
             core.why_not = core.unfit(now)
             if not core.why_not:
                 self._stand()

@@ -74,9 +74,6 @@ def role_machine(core: Core) -> Inputs:
     stopped = builder.state("stopped")
     in_office = (taking_over, opening, leading, handing_over)
 
-    for state in (starting, following, standing, claiming):
-        state.upon(Inputs.stop).to(stopped).returns(None)
-
     @starting.upon(Inputs.follow).to(following)
     def begin(_: Inputs, core: Core) -> None:
         core.publish(Role.FOLLOWER, "started")
@@ -145,12 +142,13 @@ def role_machine(core: Core) -> Inputs:
         core.publish(Role.FOLLOWER, reason)
 
     def stop(_: Inputs, core: Core) -> None:
-        core.term = None
+        core.term = core.candidacy = None
         core.effects.gate_changed()
         core.publish(Role.STOPPED, "stopped")
 
     for state in in_office:
         state.upon(Inputs.resign).to(following)(resign)
+    for state in (starting, following, standing, claiming, *in_office):
         state.upon(Inputs.stop).to(stopped)(stop)
     stopped.upon(Inputs.stop).loop().returns(None)
     return builder.build()(core)

@@ -416,6 +416,37 @@ class EndTests(SynchronousTestCase):
         member.wait(LEASE)
         self.assertEqual(len(member.asked("beat")), before)
 
+    def test_stop_at_any_time_is_final(self) -> None:
+        """Whatever arrives after the stop, nothing more is asked of the world, and nothing fails."""
+        for stage in ("starting", "following", "standing", "claiming", "taking over", "leading"):
+            member = Member()
+            if stage != "starting":
+                member.follow(status("A", "B", "C"))
+            if stage in ("standing", "claiming"):
+                member.stand()
+            if stage == "claiming":
+                member.election.surveyed(member.core.tickets, ())
+            if stage in ("taking over", "leading"):
+                member.win()
+            if stage == "leading":
+                member.election.prepared(2)
+                member.election.opened(2)
+            member.election.stop()
+            self.assertIs(member.election.leadership.role, Role.STOPPED, stage)
+            done = list(member.effects.done)
+            member.wait(5 * LEASE)
+            member.election.surveyed(member.core.tickets, ())
+            member.election.claim_settled(member.core.tickets, True, status("B", "C", epoch=2), 20)
+            member.election.prepared(2)
+            member.election.opened(2)
+            member.election.released(1)
+            member.election.wanted(1)
+            member.follow(status("C", epoch=3, version=9), 30)
+            self.assertIsNone(member.election.heartbeat(beat(9, "C")))
+            member.wait(5 * LEASE)
+            member.election.stop()
+            self.assertEqual(member.effects.done[len(done) :], [], stage)
+
     def test_retired_members_do_not_stand(self) -> None:
         """A member that is about to stop goes on following and promising, no more."""
         member = Member()
