@@ -298,7 +298,10 @@ class Election:
 
     def retire(self) -> None:
         """Never stand again; go on following."""
-        self._core.may_lead = False
+        core = self._core
+        core.may_lead = False
+        if core.candidacy is not None and not core.candidacy.claimed:
+            self._machine.withdraw("it is stopping")
 
     def stop(self) -> None:
         """The end of this member: whatever arrives later changes nothing."""

@@ -456,3 +456,11 @@ class EndTests(SynchronousTestCase):
         self.assertEqual(member.asked("survey"), [])
         self.assertIsNotNone(member.election.heartbeat(beat()))
 
+    def test_retiring_ends_a_try_that_has_not_claimed(self) -> None:
+        """A candidate that is about to stop sends no transaction any more."""
+        member = Member()
+        member.follow(status("A", "B"))
+        ticket = member.stand()
+        member.election.retire()
+        member.election.surveyed(ticket, ())
+        self.assertEqual(member.asked("claim"), [])
