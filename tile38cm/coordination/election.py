@@ -127,7 +127,7 @@ class Election:
         changed = index != core.index or not core.status_known
         core.status, core.index = status, index
         first, core.status_known = not core.status_known, True
-        if status is not None and status.leader != core.me and core.see(status.epoch, status.cluster):
+        if status is not None and core.see(status.epoch, status.cluster) and status.leader != core.me:
             # A new epoch, once seen, counts as a promise: its leader's heartbeats are on their way.
             self._promise(status.epoch, status.lease)
         if core.candidacy is not None and changed:

@@ -44,6 +44,13 @@ class FollowingTests(SynchronousTestCase):
         member = Member(seen=5)
         self.assertIsNone(member.election.heartbeat(beat(epoch=4)))
 
+    def test_own_epoch_is_seen_in_consul(self) -> None:
+        """A member that finds itself as leader of an epoch it forgot answers no earlier one."""
+        member = Member(seen=1)
+        member.follow(status("B", "C", epoch=3))
+        self.assertIsNone(member.election.heartbeat(beat(epoch=2)))
+        self.assertEqual(member.asked("seen"), [(3, "cluster")])
+
     def test_own_heartbeat_is_not_answered(self) -> None:
         """What comes back to its sender is no promise."""
         self.assertIsNone(Member().election.heartbeat(beat(leader="B")))
