@@ -276,7 +276,9 @@ class Election:
 
     def resign(self, reason: str) -> None:
         """The log of this epoch has ended (Tile38 died, shrank, …) or the node cannot lead."""
-        if self._core.term is not None:
+        core = self._core
+        if core.term is not None:
+            core.status, core.index = core.term.status, core.term.index
             self._machine.resign(reason)
 
     def lock(self, held: bool) -> None:

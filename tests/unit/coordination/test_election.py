@@ -358,6 +358,19 @@ class OfficeTests(SynchronousTestCase):
             self.assertFalse(member.election.gate_open())
             self.assertEqual(member.election.epoch(), 0)
 
+    def test_stands_again_with_what_it_knew_in_office(self) -> None:
+        """After resigning, the next claim compares the index of the last own change."""
+        member = Member()
+        won = member.lead(status("A", "B"))
+        member.promise_of("C", 100)
+        member.election.admit("C")
+        (settlement,) = member.last("change")
+        member.election.change_settled(settlement, True, settlement.wanted, 21)
+        member.election.resign("its Tile38 was started again")
+        self.assertEqual(member.election.status, settlement.wanted)
+        self.assertEqual(member.claim().index, 21)
+        self.assertEqual(member.last("claim")[1].wanted.epoch, won.epoch + 1)
+
     def test_consul_restored_is_told_the_truth(self) -> None:
         """A leader that holds all promises writes its status again over an older one."""
         member = Member()
