@@ -1,0 +1,431 @@
+"""One simulated member: the real L{Election} with a log, links and a disk around it.
+
+What is on disk (the log, the highest epoch seen, a proven position) survives
+L{Node.crash}; all else belongs to one process.  A stalled node's clock runs
+while nothing that arrives is looked at.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from attrs import define, field, frozen
+
+from tests.unit.coordination.simconsul import Writing
+from tile38cm.coordination.election import Election
+from tile38cm.coordination.member import Core
+from tile38cm.coordination.promises import Heartbeat
+from tile38cm.coordination.status import EpochRecord, Settlement, Status
+from tile38cm.coordination.survey import Report
+from tile38cm.coordination.term import LocalState
+from tile38cm.model import Leadership, Position, Role
+
+if TYPE_CHECKING:
+    from tests.unit.coordination.model import World
+
+LEASE = 1.0
+
+
+@define(eq=False)
+class Link:
+    """A replication connection: in order, or broken."""
+
+    follower: str
+    leader: str
+    epoch: int = 0
+    accepted: bool = False
+    sent: int = 0
+    down: deque[Callable[[Node], None]] = field(factory=deque)
+    up: deque[int] = field(factory=deque)
+
+
+@frozen
+class Waiting:
+    """A request of a client whose reply waits for acknowledgements.
+
+    A write has a C{number}; a read must show C{must}.
+    """
+
+    offset: int
+    number: int | None
+    must: frozenset[int]
+
+
+@define(eq=False)
+class Node:
+    """A member of the simulated cluster."""
+
+    name: str
+    world: World
+    rate: float
+    base: float
+    # -- on disk
+    disk_epoch: int = 0
+    log: list[int] = field(factory=list)
+    position: Position | None = None
+    own_log: bool = False
+    # -- one process
+    life: int = 0
+    up: bool = False
+    stalled: bool = False
+    inbox: list[Callable[[], None]] = field(factory=list)
+    election: Election = field(init=False)
+    role: Role = Role.UNKNOWN
+    may_take: bool = True
+    link: Link | None = None
+    links: dict[str, Link] = field(factory=dict)
+    goal: int = 0
+    waiting: deque[Waiting] = field(factory=deque)
+    held_until: float = 0.0
+    watched: int = -1
+    prepared: bool = False
+
+    # -- process --------------------------------------------------------------
+
+    def now(self) -> float:
+        """This node's own clock."""
+        return self.base + self.rate * self.world.now
+
+    def start(self) -> None:
+        """A new process."""
+        self.life += 1
+        self.up, self.stalled, self.inbox = True, False, []
+        self.role, self.may_take, self.link, self.prepared = Role.UNKNOWN, True, None, False
+        self.links, self.waiting, self.watched = {}, deque(), -1
+        options = self.world.options
+        self.election = Election(
+            Core(
+                self.name,
+                LEASE,
+                self.now,
+                self,
+                self._local,
+                lambda: "cluster",
+                self.now(),
+                expect=options.expect,
+                insync_timeout=2.0,
+                hold_timeout=4.0,
+                seen=self.disk_epoch if options.persist_seen else 0,
+            )
+        )
+        self.post(0.0, self._tick)
+        self.post(0.0, self._watch)
+
+    def crash(self, clean: bool) -> None:
+        """The end of the process; what a follower held in memory cannot be proven after an unclean one."""
+        self.up, self.life, self.inbox = False, self.life + 1, []
+        if not clean and not self.own_log:
+            self.position = None
+
+    def wake(self) -> None:
+        """Look at everything that arrived during a stall, late and in any order."""
+        late, self.inbox, self.stalled = self.inbox, [], False
+        self.world.rng.shuffle(late)
+        for call in late:
+            self.post(self.world.rng.uniform(0, 0.02), call)
+
+    def post(self, delay: float, call: Callable[[], None]) -> None:
+        """Have this process do something later, or never if it ends."""
+        self.world.at(delay, partial(self._arrive, self.life, call))
+
+    def _arrive(self, life: int, call: Callable[[], None]) -> None:
+        if life != self.life or not self.up:
+            return
+        if self.stalled:
+            self.inbox.append(call)
+        else:
+            call()
+
+    def _tell(self, name: str, call: Callable[[Node], None]) -> None:
+        """Send a message to whatever process another node has then: late, lost or doubled."""
+        world, other = self.world, self.world.nodes[name]
+        for delay in world.weather.network_delays(world.rng):
+            if world.connected(self.name, name):
+                world.at(delay, lambda: other._arrive(other.life, lambda: call(other)))
+
+    def _local(self) -> LocalState:
+        return LocalState(True, self.position, self.position, len(self.log))
+
+    def _tick(self) -> None:
+        self.post(self.world.options.tick * self.world.rng.uniform(0.5, 1.0), self._tick)
+        self.election.tick()
+        if self.world.now < self.held_until and not self.election.gate_open():
+            self.election.wanted(len(self.log))
+        if self.waiting:
+            self.election.wanted(self.waiting[-1].offset)
+        self._reply()
+        self._look_after_links()
+
+    def _watch(self) -> None:
+        """One round of the watch: ask, be told later, ask again; sometimes shown what was long ago."""
+        world = self.world
+        delay = world.weather.consul_delay(world.rng)
+        shown = (world.consul.status, world.consul.index)
+        if world.rng.random() < world.weather.old_news:
+            shown = world.rng.choice(world.consul.history)
+        if delay is not None and self.name not in world.without_consul and shown[1] != self.watched:
+            self.post(delay, lambda: self._observe(*shown))
+        self.post((delay or 0.0) + world.options.watch * world.rng.uniform(0.5, 1.5), self._watch)
+
+    def _observe(self, status: Status | None, index: int) -> None:
+        self.watched = index
+        self.election.observed(status, index)
+
+    # -- clients --------------------------------------------------------------
+
+    def write(self) -> None:
+        """A client's write through this node's gate; held if it is shut."""
+        if not self.election.gate_open():
+            self._hold()
+            return
+        number = self.world.new_write()
+        self.log.append(number)
+        self.position = Position(self.election.epoch(), len(self.log))
+        self.waiting.append(Waiting(len(self.log), number, frozenset()))
+        self._stream()
+        self._reply()
+
+    def read(self) -> None:
+        """A client's read through this node's gate; held if it is shut."""
+        if not self.election.gate_open():
+            self._hold()
+            return
+        self.waiting.append(Waiting(len(self.log), None, frozenset(self.world.acknowledged)))
+        self._reply()
+
+    def _hold(self) -> None:
+        self.held_until = self.world.now + 3 * LEASE
+        self.election.wanted(len(self.log))
+
+    def _reply(self) -> None:
+        while self.waiting and self.election.gate_open():
+            covered = self.election.covered()
+            if covered is not None and covered < self.waiting[0].offset:
+                return
+            done = self.waiting.popleft()
+            self.election.exposed(done.offset)
+            self.world.replied(self, done)
+
+    # -- effects --------------------------------------------------------------
+
+    def publish(self, leadership: Leadership) -> None:
+        """Note what this node is, and leave the links of what it was."""
+        self.role = leadership.role
+        what = f"{leadership.role.value}, epoch {leadership.epoch} of {leadership.leader}"
+        self.world.note(f"{self.name}: {what} ({leadership.reason})")
+        if self.role not in (Role.LEADER, Role.TAKING_OVER):
+            self.waiting.clear()
+            self.prepared = False
+            for link in list(self.links.values()):
+                self._refuse(link)
+        mine = self.link
+        if mine is not None and (mine.leader, mine.epoch) != (leadership.leader, leadership.epoch):
+            self._leave()
+
+    def survey(self, ticket: int, members: frozenset[str] | None) -> None:
+        """Ask with messages; tell once, after a while, what came back."""
+        world = self.world
+        reports: list[Report] = []
+        life = self.life
+
+        def back(report: Report) -> None:
+            if self.life == life:
+                reports.append(report)
+
+        def reach(other: Node) -> None:
+            report = other.election.report()
+            other._tell(self.name, lambda _: back(report))
+
+        names = world.nodes.keys() - {self.name}
+        for name in sorted(names if members is None else members & names):
+            self._tell(name, reach)
+        for delay in world.weather.local_delays(world.rng):
+            self.post(world.options.survey + delay, lambda: self.election.surveyed(ticket, tuple(reports)))
+
+    def claim(self, ticket: int, settlement: Settlement, record: EpochRecord) -> None:
+        """Write until it is certain, then look at the lock."""
+
+        def settled(won: bool, status: Status | None, index: int) -> None:
+            self.election.claim_settled(ticket, won, status, index)
+            if won:
+                self.post(0.05, lambda: self.election.lock(True))
+
+        Writing(self, settlement, settled).attempt()
+
+    def change(self, settlement: Settlement) -> None:
+        """Write until it is certain; the transaction takes the lock as well."""
+
+        def settled(won: bool, status: Status | None, index: int) -> None:
+            if won:
+                self.election.lock(True)
+            self.election.change_settled(settlement, won, status, index)
+
+        Writing(self, settlement, settled).attempt()
+
+    def take_bytes(self, allowed: bool) -> None:
+        """Obeyed in L{_take}."""
+        self.may_take = allowed
+
+    def prepare(self, record: EpochRecord) -> None:
+        """The log goes on in the new epoch as soon as Consul has its start."""
+
+        def done() -> None:
+            if self.election.epoch() != record.epoch:
+                return
+            if self.name in self.world.without_consul:
+                self.post(0.3, done)
+                return
+            self.position, self.own_log, self.prepared = Position(record.epoch, len(self.log)), True, True
+            self.election.prepared(record.epoch)
+
+        self.post(self.world.weather.local_delay(self.world.rng), done)
+
+    def open(self, epoch: int) -> None:
+        """Tile38 is writable after a moment."""
+        self.post(self.world.weather.local_delay(self.world.rng), lambda: self.election.opened(epoch))
+
+    def beat(self, heartbeat: Heartbeat) -> None:
+        """To every other member; each answer comes back on its own."""
+
+        def reach(other: Node) -> None:
+            answer = other.election.heartbeat(heartbeat)
+            if answer is not None:
+                other._tell(self.name, lambda me: me.election.answered(answer))
+
+        for name in self.world.nodes:
+            if name != self.name:
+                self._tell(name, reach)
+
+    def release(self, member: str, epoch: int) -> None:
+        """One message, which may be lost."""
+        self._tell(member, lambda other: other.election.released(epoch))
+
+    def gate_changed(self) -> None:
+        """Replies may be due."""
+        self._reply()
+
+    def seen(self, epoch: int, cluster: str) -> None:
+        """On disk at once."""
+        self.disk_epoch = epoch
+
+    # -- replication ----------------------------------------------------------
+
+    def _look_after_links(self) -> None:
+        leadership, link = self.election.leadership, self.link
+        if link is None:
+            if self.role is Role.FOLLOWER and self.may_take and leadership.leader is not None:
+                self._connect(Link(self.name, leadership.leader, leadership.epoch))
+        elif link.accepted and self.world.nodes[link.leader].links.get(self.name) is not link:
+            if self.world.rng.random() < 0.2:  # dead at the other end, which is noticed some time
+                self._leave()
+        for name in list(self.links):
+            self.election.admit(name)
+
+    def _connect(self, link: Link) -> None:
+        self.link = link
+        here, position = tuple(self.log), self.position
+        self._on_link(link.leader, lambda leader: leader._attach(link, here, position))
+        self.post(1.5 * LEASE, lambda: None if link.accepted else self._leave(link))
+
+    def _on_link(self, name: str, call: Callable[[Node], None]) -> None:
+        """Hand something over on a connection: later, but neither lost nor doubled."""
+        world, other = self.world, self.world.nodes[name]
+        life = other.life
+        if world.connected(self.name, name):
+            delay = world.weather.stream_delay(world.rng)
+            world.at(delay, lambda: other._arrive(life, lambda: call(other)))
+
+    def _attach(self, link: Link, log: tuple[int, ...], position: Position | None) -> None:
+        """The leader's side of a new connection: continue, start over, or not now."""
+        name = link.follower
+        old = self.links.pop(name, None)
+        if old is not None:
+            self.election.disconnected(name)
+        if not self.prepared or self.election.epoch() != link.epoch:
+            self._refuse(link)
+            return
+        fits = position is not None and tuple(self.log[: len(log)]) == log
+        if not fits and not self.election.expel(name):
+            self._refuse(link)
+            return
+        self.links[name], link.sent = link, len(log) if fits else 0
+        goal = len(self.log)
+        self._down(link, lambda follower: follower._accepted(link, fits, goal))
+        self.election.beat_now()
+        self._stream()
+
+    def _refuse(self, link: Link) -> None:
+        if self.links.get(link.follower) is link:
+            del self.links[link.follower]
+            self.election.disconnected(link.follower)
+        self._on_link(link.follower, lambda follower: follower._leave(link))
+
+    def _down(self, link: Link, item: Callable[[Node], None]) -> None:
+        link.down.append(item)
+        self._on_link(link.follower, lambda follower: follower._receive(link))
+
+    def _receive(self, link: Link) -> None:
+        """One item of the stream, in order whatever the order of wake-ups."""
+        if link.down:
+            item = link.down.popleft()
+            if self.link is link:
+                item(self)
+
+    def _stream(self) -> None:
+        for link in self.links.values():
+            if link.sent < len(self.log):
+                part, link.sent = self.log[link.sent :], len(self.log)
+                self._down(link, lambda follower, link=link, part=part: follower._take(link, part))  # type: ignore[misc]
+
+    def _accepted(self, link: Link, fits: bool, goal: int) -> None:
+        if not self._may_take(link):
+            return
+        link.accepted, self.own_log = True, False
+        if fits:
+            self.position = Position(link.epoch, len(self.log))
+        else:
+            self.world.note(f"{self.name} starts over from {link.leader}, epoch {link.epoch}")
+            self.position, self.log, self.goal, self.world.dirty = None, [], goal, True
+        self._took(link)
+
+    def _take(self, link: Link, part: list[int]) -> None:
+        if self._may_take(link):
+            self.log.extend(part)
+            self._took(link)
+
+    def _may_take(self, link: Link) -> bool:
+        """Nothing while standing, and nothing of an epoch below the highest seen."""
+        if self.may_take and self.role is Role.FOLLOWER and link.epoch >= self.disk_epoch:
+            return True
+        self._leave(link)
+        return False
+
+    def _took(self, link: Link) -> None:
+        copying = self.position is None and len(self.log) < self.goal
+        if not copying:
+            self.position = Position(link.epoch, len(self.log))
+        if not copying or self.world.options.ack_copies:
+            link.up.append(len(self.log))
+            self._on_link(link.leader, lambda leader: leader._acknowledged(link))
+
+    def _acknowledged(self, link: Link) -> None:
+        if link.up:
+            offset = link.up.popleft()
+            if self.links.get(link.follower) is link:
+                self.election.acknowledged(link.follower, link.epoch, offset)
+
+    def _leave(self, link: Link | None = None) -> None:
+        """Break the connection; the leader hears of it later, or never."""
+        if self.link is None or (link is not None and self.link is not link):
+            return
+        gone, self.link = self.link, None
+        if self.world.rng.random() < 0.7:
+            self._on_link(gone.leader, lambda leader: leader._gone(gone))
+
+    def _gone(self, link: Link) -> None:
+        if self.links.get(link.follower) is link:
+            del self.links[link.follower]
+            self.election.disconnected(link.follower)
