@@ -28,6 +28,7 @@ class LocalLogTests(TestCase):
     async def setUp(self) -> None:  # type: ignore[override]  # trial waits for it
         self.server = RealTile38(password="open sesame").start()
         self.addCleanup(self.server.stop)
+        self.addCleanup(self.server.kill)  # quicker
         self.local = Tile38(
             reactor, TCP4ClientEndpoint(reactor, LOOPBACK, self.server.port), Secret("open sesame")
         )

@@ -62,6 +62,7 @@ class VirtualLeaderCase(TestCase):
     async def setUp(self) -> None:  # type: ignore[override]  # trial waits for it
         self.server = RealTile38(password=self.password).start()
         self.addCleanup(self.server.stop)
+        self.addCleanup(self.server.kill)  # quicker
         secret = None if self.password is None else Secret(self.password)
         self.local = Tile38(reactor, TCP4ClientEndpoint(reactor, LOOPBACK, self.server.port), secret)
         self.local.start()
@@ -425,6 +426,7 @@ class SplicedTests(VirtualLeaderCase):
         """What it logged arrives byte for byte, and the follower's link never breaks."""
         leader = RealTile38().start()
         self.addCleanup(leader.stop)
+        self.addCleanup(leader.kill)  # quicker
         leader.command("SETCHAN", "zone", "NEARBY", "fleet", "FENCE", "POINT", 33, -112, 5_000_000)
         await self.leader.attach(0)
         log = _LeaderLog(leader.port, self.leader)

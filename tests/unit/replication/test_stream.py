@@ -192,8 +192,8 @@ class SplicedTests(SynchronousTestCase):
         """Nested arrays, numbers, missing strings, empty arrays and odd lengths are not a log's."""
         for odd in (
             b"*1\r\n*1\r\n$1\r\na\r\n", b"*1\r\n:1\r\n", b"*1\r\n$-1\r\n", b"*0\r\n", b"*-1\r\n",
-            b"#f\r\n", b"*01\r\n$1\r\na\r\n", b"*1\r\n$01\r\na\r\n", b"*1\r\n$1\r\naXY", b"+OK\r\n", b"PING\r\n",
-            b"\0\0",
+            b"#f\r\n", b"*01\r\n$1\r\na\r\n", b"*1\r\n$01\r\na\r\n", b"*1\r\n$1\r\naXY",
+            b"+OK\r\n", b"PING\r\n", b"\0\0",
         ):  # fmt: skip
             splitter = StreamSplitter()
             splitter.feed(GREETING + SET)

@@ -1,0 +1,62 @@
+"""The contract of the client of Tile38, on real servers; and what only those do."""
+
+from __future__ import annotations
+
+from twisted.internet.task import deferLater
+
+from tests.contracts.tile38 import Tile38Contract, reactor
+from tests.real import RealTile38
+from tile38cm.settings import Address
+from tile38cm.tile38 import CatchingUp, Unreachable
+
+
+class RealTile38ContractTests(Tile38Contract):
+    """All of the contract, by Tile38 itself."""
+
+    def addresses(self) -> tuple[Address, Address]:
+        self.servers = [RealTile38().start(), RealTile38().start()]
+        for server in self.servers:
+            self.addCleanup(server.stop)
+            self.addCleanup(server.kill)  # quicker
+        first, second = (Address(server.host, server.port) for server in self.servers)
+        return first, second
+
+    async def test_gone_and_back(self) -> None:
+        """While it is away every question fails soon; when it is back the next ones are answered."""
+        log = await self.write(self.one, 5)
+        self.servers[0].kill()
+        for _ in range(3):
+            await self.refusal(Unreachable, self.one.server())
+        self.servers[0].start()
+        await deferLater(reactor, 1.1)
+        self.assertEqual(await self.one.log_size(), len(log))
+
+    async def test_stopped(self) -> None:
+        """A server that stands still is not waited for beyond the bound."""
+        client = self.client(self.one_address, timeout=0.3)
+        await client.ping()
+        self.servers[0].pause()
+        self.addCleanup(self.servers[0].resume)
+        started = reactor.seconds()
+        await self.refusal(Unreachable, client.ping())
+        self.assertLess(reactor.seconds() - started, 2.0)
+        self.servers[0].resume()
+        await deferLater(reactor, 0.3)
+        await client.ping()
+
+    async def test_never_caught_up(self) -> None:
+        """A follower that was started without its leader tells the size of its log only."""
+        log = await self.write(self.other, 10)
+        await self.one.follow(self.other_address)
+        await self.until_caught_up()
+        for server in self.servers:
+            server.kill()
+        self.servers[0].start()
+        await deferLater(reactor, 1.1)
+        await self.refusal(CatchingUp, self.one.server())
+        self.assertFalse(await self.one.healthz())
+        self.assertEqual(await self.one.log_size(), len(log))
+
+
+# The contract itself has no servers.
+del Tile38Contract
