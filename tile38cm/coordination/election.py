@@ -309,14 +309,14 @@ class Election:
         """The end of this member: whatever arrives later changes nothing."""
         self._machine.stop()
 
+    def _stopped(self) -> bool:
+        return self._core.leadership.role is Role.STOPPED
+
     # -- time -----------------------------------------------------------------
 
     def tick(self) -> None:
         """Look at the clock and do what is due."""
         core, now = self._core, self._core.now()
-    def _stopped(self) -> bool:
-        return self._core.leadership.role is Role.STOPPED
-
         if core.term is not None:
             self._tick_in_office(core.term, now)
         elif core.candidacy is not None:
@@ -410,6 +410,7 @@ class Election:
         if term is None:
             return False
         if member not in term.required() and term.change is None:
+            term.ledger.forget(member)  # what it had does not count for what it copies from now on
             return True
         if term.change is None and term.final is None:
             self._change(resize(term.status, drop=frozenset({member})), term.index)
@@ -418,7 +419,6 @@ class Election:
     def _change(self, wanted: Status, index: int) -> None:
         assert self._core.term is not None
         settlement = Settlement(wanted, index)
-            term.ledger.forget(member)  # what it had does not count for what it copies from now on
         self._core.term.change = settlement
         self._core.effects.change(settlement)
 
