@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import resource
 import socket
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import pyle38
 import redis
 from twisted.internet.defer import Deferred
 
@@ -56,7 +58,6 @@ READS = [
     "PING",
     "ECHO x",
     "OUTPUT",
-    "HELLO 3",
     "AUTH x",
     "EVALRO return{1,ARGV[1]} 0 x",
     "SUBSCRIBE",
@@ -256,11 +257,28 @@ def _resident() -> int:
 class ClientLibraryTests(ProxyTestCase):
     """An ordinary client library"""
 
+    def test_pyle38(self) -> Deferred[None]:
+        """pyle38, which works in JSON, writes through W and reads through R."""
+
+        async def use() -> None:
+            client = pyle38.Tile38(
+                url=f"redis://127.0.0.1:{self.writer_port}",
+                follower_url=f"redis://127.0.0.1:{self.reader_port}",
+            )
+            try:
+                self.assertTrue((await client.set("fleet", "a").point(33, -115).exec()).ok)
+                found = await client.follower().nearby("fleet").point(33, -115, 10).asIds()
+                self.assertEqual(found.ids, ["a"])
+            finally:
+                await client.quit()
+
+        return self.threaded(lambda: asyncio.run(use()))
+
     def test_redis(self) -> Deferred[None]:
         """redis-py writes through W and reads through R, pipelines included."""
 
         def run() -> None:
-            with closing(redis.Redis(port=self.writer_port, protocol=2)) as writer:
+            with closing(redis.Redis(port=self.writer_port)) as writer:
                 self.assertEqual(writer.execute_command("SET", "fleet", "a", "POINT", 33, -115), True)
                 pipe = writer.pipeline(transaction=False)
                 for number in range(100):

@@ -4,6 +4,8 @@ L{tile38cm.proxy.listener}
     The factory behind a port: who is let in, and for what.
 L{tile38cm.proxy.client}
     One connection: bytes to requests, replies to bytes.
+L{tile38cm.proxy.greeting}
+    C{HELLO}, which Tile38 does not know and clients begin with.
 L{tile38cm.proxy.conversation}
     One client's requests in order: held, sent, released, judged when a server is lost.
 L{tile38cm.proxy.exchange}

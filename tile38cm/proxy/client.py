@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from tile38cm.proxy.conversation import Conversation
 from tile38cm.proxy.exchange import Exchange, State
+from tile38cm.proxy.greeting import Greeting
 from tile38cm.proxy.live import Stream
 from tile38cm.proxy.partners import Wire
 from tile38cm.proxy.sides import Side
@@ -32,7 +33,7 @@ _FOREIGN = {
 }
 _NOT_SPOKEN = b'{"ok":false,"err":"tile38cm takes RESP and inline commands here, not this protocol"}'
 #: What an unknown client may say: Tile38 answers these before C{AUTH} too.
-_BEFORE_LOGIN = frozenset(("ping", "echo", "output", "auth", "quit", "healthz"))
+_BEFORE_LOGIN = frozenset(("ping", "echo", "output", "auth", "hello", "quit", "healthz"))
 _FRAMING = Command("", Class.REFUSED)
 
 
@@ -195,6 +196,8 @@ class Client(Protocol):
             self._settle(conversation, command, problem)
         elif command.name == "auth":
             self._auth(conversation, command, request.args)
+        elif command.name == "hello":
+            self._hello(conversation, command, request.args)
         elif command.name == "quit":
             self._settle(conversation, command, None, last=True)
         else:
@@ -215,6 +218,20 @@ class Client(Protocol):
         accepted = self._login.accepts(args)
         self._logged_in = self._logged_in or accepted
         self._settle(conversation, command, None if accepted else "ERR invalid password")
+
+    def _hello(self, conversation: Conversation, command: Command, args: list[bytes]) -> None:
+        """Answered here, since the server does not know it."""
+        greeting = Greeting.of(args)
+        problem = greeting.problem
+        if problem is None and greeting.login is not None:
+            self._logged_in = self._logged_in or self._login.accepts(greeting.login)
+            problem = None if self._login.accepts(greeting.login) else "WRONGPASS invalid password"
+        if problem is None and not self._logged_in:
+            problem = "NOAUTH authentication required"
+        exchange = Exchange(b"", command, self._side.clock.seconds(), State.SETTLED, problem=problem)
+        if problem is None:
+            exchange.reply = greeting.reply("master" if self._side.gate is not None else "replica")
+        conversation.answer(exchange)
 
     def _settle(
         self, conversation: Conversation, command: Command, problem: str | None, last: bool = False

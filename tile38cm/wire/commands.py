@@ -268,7 +268,10 @@ def _others() -> list[Entry]:
         Entry(Command("publish", Class.MESSAGE, leader=True)),
         *(Entry(plain(name, Class.LIVE)) for name in ("subscribe", "psubscribe", "monitor")),
         *(Entry(plain(name, Class.STATUS)) for name in ("server", "info", "role", "healthz")),
-        *(Entry(plain(name, Class.CONNECTION)) for name in ("ping", "echo", "output", "auth", "quit")),
+        *(
+            Entry(plain(name, Class.CONNECTION))
+            for name in ("ping", "echo", "output", "auth", "hello", "quit")
+        ),
         Entry(plain("client", Class.CONNECTION), _client),
         Entry(plain("timeout", Class.READ), _wrapped),
         Entry(plain("tile38cm", Class.PRIVATE, repeatable=False)),

@@ -91,6 +91,35 @@ class LoginTests(SynchronousTestCase):
         self.assertEqual(caller.got(), b"-ERR invalid password\r\n")
 
 
+class HelloTests(SynchronousTestCase):
+    """HELLO is answered by the proxy"""
+
+    def test_protocols(self) -> None:
+        """Protocol 2 gets pairs, 3 a map, others an error."""
+        caller = Bench().caller()
+        caller.send("HELLO", "HELLO 3 SETNAME x", "HELLO 4", "HELLO 3 WHAT")
+        got = caller.got()
+        self.assertTrue(got.startswith(b"*14\r\n$6\r\nserver\r\n$6\r\ntile38\r\n"), got)
+        self.assertIn(b"%7\r\n$6\r\nserver\r\n", got)
+        self.assertTrue(
+            got.endswith(b"-NOPROTO unsupported protocol version\r\n-ERR syntax error in HELLO\r\n"), got
+        )
+
+    def test_login(self) -> None:
+        """The password may come with it, and must where one is required."""
+        caller = Bench(login=Login(Secret("geheim"), required=True)).caller()
+        for request, start in (
+            ("HELLO 3", b"-NOAUTH "),
+            ("HELLO 3 AUTH default falsch", b"-WRONGPASS "),
+            ("HELLO 3 AUTH anna geheim", b"-WRONGPASS "),
+            ("GET k i", b"-ERR authentication required"),
+            ("HELLO 3 AUTH default geheim", b"%7\r\n"),
+            ("FOLLOW a 1", b"-ERR 'follow' is refused"),
+        ):
+            caller.send(request)
+            self.assertTrue(caller.got().startswith(start), request)
+
+
 class AdmissionTests(SynchronousTestCase):
     """How many are let in"""
 

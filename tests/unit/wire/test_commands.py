@@ -91,7 +91,7 @@ class ClassifyTests(SynchronousTestCase):
 
     def test_unknown(self) -> None:
         """An unknown command is the server's to answer; one without a name is refused."""
-        self.assertIs(of("HELLO 3").class_, Class.UNKNOWN)
+        self.assertIs(of("COMMAND DOCS").class_, Class.UNKNOWN)
         self.assertIs(classify([b""]).class_, Class.REFUSED)
 
     def test_leader(self) -> None:
