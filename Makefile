@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help dev hooks consul tile38 run test unit real check lint types format clean
+.PHONY: help dev hooks consul run test unit real check lint types format clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,25 +24,20 @@ hooks: dev ## Let git run lint and types before each commit
 	@$(BIN)/pre-commit install
 
 consul: ## Consul: the one on PATH or in ~/.cache/tile38cm; else built there from its Go module
-	@.ci/server consul
-
-tile38: ## Tile38: from TILE38_SERVER, PATH, ../shared/bin or ~/.cache/tile38cm; else built there from its Go module
-	@.ci/server tile38
+	@.ci/consul
 
 run: dev ## Three nodes on this machine; Ctrl-C stops all
-	@.ci/server --optional consul
-	@.ci/server --optional tile38
+	@.ci/consul --optional
 	@$(BIN)/python -m tile38cm.dev.cluster
 
 test: dev ## Unit tests, then those on real servers; without a server its tests are skipped
-	@.ci/server --optional consul
-	@.ci/server --optional tile38
+	@.ci/consul --optional
 	@$(BIN)/python -m tests.run
 
 unit: dev ## Unit tests only
 	@$(BIN)/python -m tests.run unit
 
-real: dev consul tile38 ## Tests on real servers, which must be there
+real: dev consul ## Tests on real servers, which must be there
 	@TILE38CM_REQUIRE_REAL=1 $(BIN)/python -m tests.run integration
 
 check: lint types unit ## What to run before each commit

@@ -40,7 +40,7 @@ START_ATTEMPTS = 3
 _CACHE = Path.home() / ".cache" / "tile38cm"
 _CANDIDATES: dict[str, tuple[str | Path, ...]] = {
     "consul": ("consul", _CACHE / "consul"),
-    "tile38": ("tile38-server", ROOT.parent / "shared" / "bin" / "tile38-server", _CACHE / "tile38-server"),
+    "tile38": ("tile38-server", ROOT.parent / "shared" / "bin" / "tile38-server"),
 }
 _VARIABLES = {"consul": ("CONSUL_BIN", "CONSUL"), "tile38": ("TILE38_SERVER", "TILE38_BIN")}
 
