@@ -147,7 +147,7 @@ class Conversation:
                 break
             if exchange.state is not State.SETTLED:
                 expired = True
-                self._give_up(exchange, f"ERR no leader: the command waited {limit:g} s for one")
+                self._give_up(exchange, f"ERR no {self._side.wanted}: the command waited {limit:g} s for one")
         if expired:
             self._held.collect(self._queue)
             self.proceed()

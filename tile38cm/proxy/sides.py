@@ -63,6 +63,8 @@ class Side:
 
     #: What such a side answers, without the code, to another node that asks in vain.
     elsewhere = "NOTHERE"
+    #: What its clients wait for.
+    wanted = "server"
     #: The gate that replies of the local server pass, if any.
     gate: Gate | None = None
 
@@ -164,6 +166,7 @@ class Writer(Side):
     """W: to the leader, wherever it is."""
 
     elsewhere = "NOTLEADER"
+    wanted = "leader"
 
     gate: Gate
     _seen: tuple[bool, int] = field(default=(False, -1), init=False)
@@ -243,6 +246,7 @@ class Reader(Side):
     """R: to any node that is ready, and for each client the same one while it is."""
 
     elsewhere = "NOTREADY"
+    wanted = "server that is ready"
 
     def pick(self, current: Target | None, failed: Sequence[Target], from_peer: bool) -> Target | None:
         """The one in use while it is a candidate, else the first candidate that did not fail."""
