@@ -303,7 +303,7 @@ def _introduce(cluster: DevCluster, picture: Picture) -> None:
     leader_pid = pids[picture.leader][0] if picture.leader is not None else 0
     for line in to_try(nodes, picture, leader_pid, cluster.tls):
         _say(line)
-    _say(f"Consul is at http://{LOOPBACK}:{cluster.consul_port}/ui, logs and data are in {cluster.folder}")
+    _say(f"Consul shows itself at http://{LOOPBACK}:{cluster.consul_port}/ui")
     _say("Ctrl-C stops all.  What changes from now on:")
 
 
@@ -350,7 +350,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _say("Starting Consul, and for each node a Tile38 and a manager ...")
         cluster.start()
-        _say("Waiting until one node leads and all others follow ...")
+        _say(f"Waiting until one node leads and all others follow; logs are in {cluster.folder} ...")
         picture = cluster.wait_converged()
         _introduce(cluster, picture)
         _follow(cluster, picture)
