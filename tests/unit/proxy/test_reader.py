@@ -81,7 +81,9 @@ class ReaderTests(SynchronousTestCase):
         self.bench.here.refusing = True
         self.caller.send(GET)
         self.bench.clock.pump([0.05] * 250)
-        self.assertEqual(self.caller.got(), b"-ERR no server that is ready: the command waited 10 s for one\r\n")
+        self.assertEqual(
+            self.caller.got(), b"-ERR no server that is ready: the command waited 10 s for one\r\n"
+        )
         self.assertTrue(20 < self.bench.here.attempts < 40, self.bench.here.attempts)
 
     def test_peer_not_ready(self) -> None:
