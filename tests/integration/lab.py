@@ -69,6 +69,11 @@ class Manager(Program):
         """How it ended; C{None} while it runs."""
         return None if self.process is None else self.process.poll()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether SIGTERM ended it in good order; twist ends itself by the signal that stopped it."""
+        return self.code in (0, -signal.SIGTERM) and self.text().rstrip().endswith("NodeService stopped")
+
     def text(self) -> str:
         """All that it has logged."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
@@ -120,7 +125,9 @@ class Node:
 class Client(RespClient):
     """A connection to W or R, over TLS if a context is given."""
 
-    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None = None, timeout: float = 15.0) -> None:
+    def __init__(
+        self, host: str, port: int, tls: ssl.SSLContext | None = None, timeout: float = 15.0
+    ) -> None:
         super().__init__(host, port, timeout)
         if tls is not None:
             self._file.close()
@@ -166,7 +173,9 @@ class Lab:
         folder, host = self.folder / f"node{number}", f"{self.network}.{number}"
         password = self.plan.password
         tile38 = RealTile38(TILE38_PORT, folder / "data", host=host, password=password)
-        return Node(f"node{number}", host, tile38, Manager(folder, self._flags(number, host), self._environment()))
+        return Node(
+            f"node{number}", host, tile38, Manager(folder, self._flags(number, host), self._environment())
+        )
 
     def _environment(self) -> dict[str, str]:
         return {"PYTHONPATH": str(ROOT), **self.plan.environment}
@@ -255,7 +264,7 @@ class Lab:
         """The leader, if these nodes, and only they, are the sync set, and all followers have caught up."""
         status = self.status()
         leader = self.node(status.get("leader"))
-        if leader not in nodes or set(status["sync_set"]) != {node.id for node in nodes}:
+        if leader is None or leader not in nodes or set(status["sync_set"]) != {node.id for node in nodes}:
             return None
         if self.lock_holder() != leader.id or not leader.writable():
             return None
@@ -284,7 +293,9 @@ class Lab:
         wanted = nodes or tuple(self.nodes)
 
         def same() -> bool:
-            first, *rest = [node.tile38.command("SCAN", key, "LIMIT", 10_000_000, timeout=30) for node in wanted]
+            first, *rest = [
+                node.tile38.command("SCAN", key, "LIMIT", 10_000_000, timeout=30) for node in wanted
+            ]
             return all(other == first for other in rest)
 
         wait_for(same, f"the same {key!r} on {[n.id for n in wanted]}", timeout, every=0.1)
@@ -348,26 +359,28 @@ class Lab:
         wait_for(lambda: self.read(node, *words) == expected, f"{expected!r} by {words} from {node.id}", 10.0)
 
 
-_kept: dict[Plan, Lab] = {}
+#: The cluster that tests share now; at most one, since each keeps the machine busy.
+_kept: list[Lab] = []
 
 
 @contextmanager
 def settled_lab(**changes: Any) -> Iterator[Lab]:
     """A running, settled cluster that several tests use one after another; a failing one spoils it."""
     plan = Plan(**changes)
-    for other in [p for p in _kept if p != plan]:
-        _kept.pop(other).close()
-    lab = _kept.get(plan)
-    if lab is None:
-        lab = _kept[plan] = Lab(plan)
-        lab.__enter__()
-        lab.start()
+    if _kept and _kept[0].plan != plan:
+        _kept.pop().close()
+    if not _kept:
+        _kept.append(Lab(plan))
+        _kept[0].__enter__()
+        _kept[0].start()
+    lab = _kept[0]
     try:
         lab.wait_settled()
         yield lab
     except BaseException:
         lab.show()
-        _kept.pop(plan).close()
+        lab.close()
+        _kept.clear()
         raise
 
 
