@@ -49,6 +49,7 @@ from tile38cm.replication.backlog import Backlog
 from tile38cm.replication.intake import Intake
 from tile38cm.replication.replica import Replica
 from tile38cm.replication.source import Source
+from tile38cm.replication.spill import Spill
 from tile38cm.routing import NodeGate, NodeRoutes, Surroundings
 from tile38cm.settings import Address, Settings
 from tile38cm.state import StateDirectory
@@ -95,7 +96,8 @@ class Node:
         identity = Identity(settings.id, settings.lock_prefix, service, lambda: self.secret)
         self.identity = identity
         self.dialer = PeerDialer(identity, self.reactor)
-        self.backlog = Backlog(settings.backlog)
+        spill = Spill(settings.state_dir / "backlog", settings.backlog)
+        self.backlog = Backlog(settings.backlog, spill=spill)
         bridge = listening_on(self.reactor, settings.bridge)
         slack = settings.ttl_slack
         intake = Intake(self.reactor, bridge, self.tile38, self.backlog, settings.id, slack)

@@ -84,7 +84,8 @@ class NodeService(Service):
         )
         try:
             before = self._node.state.open()
-        except StateError as e:
+            self._node.backlog.load()
+        except (StateError, OSError) as e:
             self._fatal(str(e))
             return
         self._tasks.start(self._begin(before), "starting")

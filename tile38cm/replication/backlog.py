@@ -9,6 +9,7 @@ from attrs import define, field
 
 from tile38cm.model import Position
 from tile38cm.peers.messages import Data
+from tile38cm.replication.spill import Spill
 
 
 @define
@@ -16,16 +17,38 @@ class Backlog:
     """Whole commands of the log, by epoch and offset; the oldest go when C{limit} bytes are held.
 
     Within an epoch the pieces are contiguous: a gap forgets what came before it.
+    C{spill}, if given, keeps the same on disk for the next start.
     """
 
     limit: int
     size: int = 0
+    spill: Spill | None = None
     _pieces: deque[Data] = field(factory=deque)
+
+    def load(self) -> None:
+        """Take in what an earlier run has left on disk; fails with C{OSError}."""
+        if self.spill is not None:
+            for data in self.spill.load():
+                # What was delivered twice, after a crash, is there twice.
+                while self._pieces and self._overlaps(self._pieces[-1], data):
+                    self.size -= len(self._pieces.pop().payload)
+                self._keep(data)
+
+    def _overlaps(self, last: Data, data: Data) -> bool:
+        return (last.epoch, last.end) > (data.epoch, data.start)
 
     def append(self, data: Data) -> None:
         """Keep a piece that follows the last one."""
         if self._pieces and not self._follows(self._pieces[-1], data):
             self.clear()
+        if self.spill is not None:
+            self.spill.append(data)
+        self._keep(data)
+
+    def _keep(self, data: Data) -> None:
+        if self._pieces and not self._follows(self._pieces[-1], data):
+            self._pieces.clear()
+            self.size = 0
         self._pieces.append(data)
         self.size += len(data.payload)
         while self.size > self.limit and self._pieces:
@@ -39,6 +62,8 @@ class Backlog:
         """Forget all: this node has started over."""
         self._pieces.clear()
         self.size = 0
+        if self.spill is not None:
+            self.spill.clear()
 
     def covers(self, epoch: int, start: int, end: int) -> bool:
         """Whether bytes C{start..end} of an epoch are all there."""
