@@ -12,7 +12,8 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from tests.real import LOOPBACK, RealTile38
+from tests.integration.loaded import LoadedTile38
+from tests.real import LOOPBACK
 from tile38cm.replication.local_log import LogError, NoRoom, copy_log, read_log, start_over
 from tile38cm.settings import Secret
 from tile38cm.tile38 import Tile38
@@ -26,7 +27,7 @@ class LocalLogTests(TestCase):
     timeout = 60
 
     async def setUp(self) -> None:  # type: ignore[override]  # trial waits for it
-        self.server = RealTile38(password="open sesame").start()
+        self.server = LoadedTile38(password="open sesame").start()
         self.addCleanup(self.server.stop)
         self.addCleanup(self.server.kill)  # quicker
         self.local = Tile38(

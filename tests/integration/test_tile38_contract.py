@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.task import deferLater
 
 from tests.contracts.tile38 import Tile38Contract, reactor
-from tests.real import RealTile38
+from tests.integration.loaded import LoadedTile38
 from tile38cm.settings import Address
 from tile38cm.tile38 import CatchingUp, Unreachable
 
@@ -14,7 +14,7 @@ class RealTile38ContractTests(Tile38Contract):
     """All of the contract, by Tile38 itself."""
 
     def addresses(self) -> tuple[Address, Address]:
-        self.servers = [RealTile38().start(), RealTile38().start()]
+        self.servers = [LoadedTile38().start(), LoadedTile38().start()]
         for server in self.servers:
             self.addCleanup(server.stop)
             self.addCleanup(server.kill)  # quicker
@@ -37,6 +37,7 @@ class RealTile38ContractTests(Tile38Contract):
         await client.ping()
         self.servers[0].pause()
         self.addCleanup(self.servers[0].resume)
+        await deferLater(reactor, 0.1)  # its threads stop one by one
         started = reactor.seconds()
         await self.refusal(Unreachable, client.ping())
         self.assertLess(reactor.seconds() - started, 2.0)

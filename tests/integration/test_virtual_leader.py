@@ -17,7 +17,8 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from tests.real import LOOPBACK, ROOT, RealTile38
+from tests.integration.loaded import LoadedTile38
+from tests.real import LOOPBACK, ROOT
 from tile38cm.replication.conversation import BLOCK
 from tile38cm.replication.stream import Chunk, Kind, Spliced, StreamSplitter
 from tile38cm.replication.virtual_leader import AttachError, NotAttached, VirtualLeader, pair
@@ -60,7 +61,7 @@ class VirtualLeaderCase(TestCase):
     password: str | None = None
 
     async def setUp(self) -> None:  # type: ignore[override]  # trial waits for it
-        self.server = RealTile38(password=self.password).start()
+        self.server = LoadedTile38(password=self.password).start()
         self.addCleanup(self.server.stop)
         self.addCleanup(self.server.kill)  # quicker
         secret = None if self.password is None else Secret(self.password)
@@ -190,6 +191,7 @@ class AttachTests(VirtualLeaderCase):
         before = self.load(points(0, 8000))
         await self.local.config_set("maxmemory", "1mb")
         await self.leader.attach(0)
+        await until(self.caught_up, "caught up")
         self.assertTrue(self.log().startswith(before))
         self.assertTrue((await self.local.server()).read_only)
         self.assertEqual((await self.local.server()).num_objects, 8000)
@@ -209,6 +211,7 @@ class AttachTests(VirtualLeaderCase):
             attached = await self.leader.attach(0)
             self.assertGreaterEqual(attached.base, attached.size)
             self.assertEqual(self.log()[: len(before)], before)
+        await until(self.caught_up, "caught up")
         self.assertEqual(self.lost, [])
 
     async def test_again(self) -> None:
@@ -424,7 +427,7 @@ class SplicedTests(VirtualLeaderCase):
 
     async def test_load(self) -> None:
         """What it logged arrives byte for byte, and the follower's link never breaks."""
-        leader = RealTile38().start()
+        leader = LoadedTile38().start()
         self.addCleanup(leader.stop)
         self.addCleanup(leader.kill)  # quicker
         leader.command("SETCHAN", "zone", "NEARBY", "fleet", "FENCE", "POINT", 33, -112, 5_000_000)
@@ -445,7 +448,7 @@ class SplicedTests(VirtualLeaderCase):
         assert log.transport is not None
         log.transport.abortConnection()  # type: ignore[attr-defined]  # TCP has it
 
-    def write_for(self, leader: RealTile38, seconds: float, lane: int) -> None:
+    def write_for(self, leader: LoadedTile38, seconds: float, lane: int) -> None:
         """Write moving points for so long, sixteen at a time (in a thread)."""
         end = time.monotonic() + seconds
         number = lane
