@@ -25,11 +25,13 @@ class Writer:
     name: str
     key: str
     connect: Callable[[], RespClient]
+    #: Seconds between a reply and the next write.
+    pace: float = 0.0
     #: Ids whose C{OK} has come.
     acknowledged: list[str] = field(factory=list)
     #: What went wrong, in words.
     errors: list[str] = field(factory=list)
-    #: The longest time between two acknowledgements, in seconds.
+    #: The longest time that a write took, in seconds.
     pause: float = 0.0
     connections: int = 0
     _next: int = 0
@@ -46,14 +48,14 @@ class Writer:
                 stop.wait(RECONNECT)
 
     def _write(self, client: RespClient, stop: threading.Event) -> None:
-        last = time.monotonic()
         while not stop.is_set():
             self._next += 1
-            name = f"{self.name}-{self._next}"
+            name, sent = f"{self.name}-{self._next}", time.monotonic()
             client.command("SET", self.key, name, "FIELD", "n", self._next, "POINT", self._next % 80, 1)
-            now = time.monotonic()
-            self.pause, last = max(self.pause, now - last), now
+            self.pause = max(self.pause, time.monotonic() - sent)
             self.acknowledged.append(name)
+            if self.pace:
+                stop.wait(self.pace)
 
 
 class Load:
@@ -63,12 +65,12 @@ class Load:
             ...
         load.writers["node1"].errors
 
-    @param every: each client waits so long (seconds) between two writes, to spare the machine.
+    @param pace: each client waits so long (seconds) between two writes, to spare the machine.
     """
 
-    def __init__(self, key: str, connects: dict[str, Callable[[], RespClient]]) -> None:
+    def __init__(self, key: str, connects: dict[str, Callable[[], RespClient]], pace: float = 0.0) -> None:
         self.key = key
-        self.writers = {name: Writer(name, key, connect) for name, connect in connects.items()}
+        self.writers = {name: Writer(name, key, connect, pace) for name, connect in connects.items()}
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=w.run, args=(self._stop,), daemon=True) for w in self.writers.values()

@@ -133,7 +133,7 @@ class LeaderTests(SynchronousTestCase):
             self.assertLess(max(writer.pause for writer in load.writers.values()), PLANNED_PAUSE)
 
     def test_killed(self) -> None:
-        """A leader whose machine goes is replaced, and no acknowledged write is lost; it returns to follow."""
+        """A leader whose machine goes is replaced; no acknowledged write is lost; it returns to follow."""
         with settled_lab() as lab:
             leader = lab.wait_settled()
             stay = lab.others(leader)
