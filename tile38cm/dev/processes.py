@@ -88,8 +88,8 @@ TILE38 = Program(
     "Tile38",
     ("TILE38_SERVER", "TILE38_BIN"),
     "tile38-server",
-    (ROOT.parent / "shared" / "bin" / "tile38-server", _CACHE / "tile38-server"),
-    "Install it, name it by TILE38_SERVER, or build it once with: make tile38",
+    (ROOT.parent / "shared" / "bin" / "tile38-server",),
+    "Install it (https://tile38.com), or name it by TILE38_SERVER.",
 )
 
 
