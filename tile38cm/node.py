@@ -27,6 +27,7 @@ from tile38cm.coordination.consul import Consul, KeyValue, consul_client
 from tile38cm.coordination.election import Election
 from tile38cm.coordination.member import Core
 from tile38cm.coordination.promises import Heartbeat
+from tile38cm.coordination.secret import SharedSecret
 from tile38cm.coordination.status import LEADER_KEY, STATUS_KEY, Rubbish
 from tile38cm.coordination.store import ClusterStore
 from tile38cm.coordination.term import LocalState
@@ -74,11 +75,11 @@ class Node:
     def __init__(self, reactor: Any, settings: Settings) -> None:
         self.reactor = reactor
         self.settings = settings
-        self.secret: str | None = None
         self.state = StateDirectory(settings.state_dir)
         self.consul: Consul = consul_client(reactor, settings.consul)
         self.mesh = mesh_for(settings, reactor, self.consul, Watch)
         self.store = ClusterStore(self.consul, settings.lock_prefix, settings.id, reactor)
+        self.secret = SharedSecret(self.consul, self.store, reactor, lambda: self.gate.is_open())
         services = (settings.writer_service, settings.reader_service)
         self.discovery = Discovery(self.consul, services, settings.lock_prefix, reactor)
         self.tile38 = Tile38(reactor, self.endpoint_to(settings.server), settings.server_password)
@@ -93,7 +94,7 @@ class Node:
     def _build_replication(self) -> None:
         settings = self.settings
         service = None if settings.tls.mode == "off" else settings.writer_service
-        identity = Identity(settings.id, settings.lock_prefix, service, lambda: self.secret)
+        identity = Identity(settings.id, settings.lock_prefix, service, lambda: self.secret.value)
         self.identity = identity
         self.dialer = PeerDialer(identity, self.reactor)
         spill = Spill(settings.state_dir / "backlog", settings.backlog)
@@ -252,6 +253,8 @@ class Node:
         """The gate first, then routes, then whoever follows."""
         self._gate_changed()
         self.failovers.told(leadership)
+        if leadership.role is Role.TAKING_OVER and self.writer.waiting:
+            self.election.wanted(0)
         self.routes.lead_by(leadership)
         self.replica.leader_changed()
         self.promising.leader_changed()
@@ -269,6 +272,8 @@ class Node:
         self.promising.leader_changed()
 
     def _replica_changed(self) -> None:
+        if self.replica.ready:
+            self.on_ready()
         self.routes.tell()
         self.announce_soon()
 
@@ -302,6 +307,8 @@ class Node:
 
     # -- telling Consul -------------------------------------------------------
 
+    #: Replaced by the service: the node serves reads again.
+    on_ready = staticmethod(lambda: None)
     #: Replaced by the service: writes this member's key soon.
     announce_soon = staticmethod(lambda: None)
 

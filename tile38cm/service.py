@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
-from datetime import datetime
 from typing import Any, TypeVar
 
 from twisted.application.service import Service
@@ -25,11 +24,11 @@ from twisted.logger import Logger
 
 from tile38cm import __version__
 from tile38cm.coordination.consul import ConsulError, Unclear
+from tile38cm.erasure import Erasure, Grounds
 from tile38cm.model import Position, Role
 from tile38cm.node import Node, listening_on
 from tile38cm.operate.metrics import Metrics
 from tile38cm.operate.registration import Registration
-from tile38cm.replication.local_log import copy_log, start_over
 from tile38cm.settings import Settings
 from tile38cm.state import Remembered, StateError
 from tile38cm.tasks import Tasks, pause
@@ -43,8 +42,6 @@ STARTUP_RETRY = 0.25
 ANNOUNCE_EVERY = 5.0
 #: Changes are gathered for so many seconds before they are written.
 ANNOUNCE_SOON = 0.05
-#: The largest copy of a log that is kept before a node starts over.
-KEPT_BYTES = 64 * 1024**3
 T = TypeVar("T")
 
 #: Seconds for requests under way to be answered at a stop.
@@ -68,7 +65,11 @@ class NodeService(Service):
         self._metrics: Metrics | None = None
         self._announce = False
         self._node.announce_soon = self._announce_soon
-        self._node.replica.erase = self._erase
+        node = self._node
+        grounds = Grounds(reactor, node.tile38, node.state, node.store, settings.id, self._in_thread)
+        self._erasure = Erasure(grounds, lambda: node.election.leadership.epoch)
+        node.replica.erase = self._erasure.erase
+        node.on_ready = self._erasure.done
 
     # -- start ----------------------------------------------------------------
 
@@ -105,7 +106,8 @@ class NodeService(Service):
         node.health.start()
         await self._until("Consul", self._consul_leads)
         if self._settings.tls.mode == "off":
-            await self._until("the cluster's secret", self._learn_secret)
+            await self._until("the cluster's secret", node.secret.learn)
+            node.secret.start()
         node.mesh.startService()
         await node.mesh.ready()
         try:
@@ -137,24 +139,18 @@ class NodeService(Service):
         if not await self._node.consul.status_leader():
             raise Unclear("Consul has no leader")
 
-    async def _learn_secret(self) -> None:
-        self._node.secret = await self._node.store.secret()
-
     async def _prove_position(self, before: Remembered) -> None:
         """What the state directory and the log together prove of this node's position."""
         node = self._node
-        size = [0]
 
         async def measure() -> None:
-            size[0] = await node.tile38.log_size()
+            size = node.health.log_size = await node.tile38.log_size()
+            if await node.duties.own_log_proven(before.led, before.fingerprint, size):
+                node.replica.know(Position(before.led, size))
+            elif size and before.clean is not None and before.clean[1] == size:
+                node.replica.know(before.clean[0])
 
         await self._until("the local log", measure)
-        node.health.log_size = size[0]
-        if before.led:
-            node.duties.continues(before.led)
-            node.replica.know(Position(before.led, size[0]))
-        elif before.clean is not None and before.clean[1] == size[0]:
-            node.replica.know(before.clean[0])
 
     async def _listen(self) -> None:
         node, settings = self._node, self._settings
@@ -222,26 +218,16 @@ class NodeService(Service):
                 self._announce = False
                 due = now + ANNOUNCE_EVERY
                 try:
+                    await self._node.duties.remember()
                     await self._node.store.announce(self._node.announcement())
                     trouble = ""
-                except ConsulError as e:
+                except (ConsulError, Tile38Error) as e:
                     self._announce = True
                     if str(e) != trouble:
                         trouble = str(e)
                         self._log.warn("this member cannot be announced: {e}", e=trouble)
                     await pause(self._reactor, 1.0)
             await pause(self._reactor, ANNOUNCE_SOON)
-
-    async def _erase(self, reason: str) -> None:
-        """Keep a copy of all local data, then empty Tile38."""
-        node = self._node
-        if await node.tile38.log_size():
-            kept = self._settings.state_dir / "kept"
-            path = kept / f"{datetime.now():%Y%m%d-%H%M%S}.aof"
-            kept.mkdir(parents=True, exist_ok=True)
-            await copy_log(self._reactor, node.tile38, path, KEPT_BYTES, self._in_thread)
-            self._log.warn("what this node had is kept in {path} ({reason})", path=str(path), reason=reason)
-        await start_over(self._reactor, node.tile38)
 
     def _in_thread(self, function: Callable[[], T]) -> Deferred[T]:
         """Run what may block outside the reactor's thread."""
@@ -274,8 +260,10 @@ class NodeService(Service):
         node.election.stop()
         await node.source.stop()
         await node.duties.stop()
+        await self._erasure.stop()
         for watch in node.watches:
             await watch.stopService()
+        await node.secret.stop()
         await node.discovery.stop()
         await node.store.leave()
         await node.health.stop()
@@ -297,7 +285,7 @@ class NodeService(Service):
         except Tile38Error as e:
             self._log.warn("Tile38 cannot be asked for its last offset: {e}", e=str(e))
             return
-        if not node.election.hand_over(final) or not node.election.required():
+        if not node.election.hand_over(final) or not node.members.names & node.election.required():
             return
         end = self._reactor.seconds() + HAND_OVER_TIMEOUT
         while node.election.leadership.role is Role.LEADER and self._reactor.seconds() < end:

@@ -14,6 +14,7 @@ The election:
 - C{promises}, C{status}, C{survey}: the rules, pure
 - C{cluster}: who is there, from the catalog and from the members' own keys
 - C{store}: what a member writes into Consul
+- C{secret}: by what nodes without certificates know each other
 
 A watch asks through the client and hands values upward by the callable that it
 was given; what they mean is decided by the election.
