@@ -46,6 +46,7 @@ def settings_from(values: Mapping[str, Value]) -> Settings:
         hold_timeout=plain["hold.timeout"],
         hold_bytes=plain["hold.bytes"],
         backlog=plain["replication.backlog"],
+        ttl_slack=plain["replication.ttl-slack"],
         max_clients=plain["max.clients"],
         max_request=plain["max.request"],
         log_format=plain["log.format"],

@@ -232,8 +232,14 @@ FLAGS: tuple[Flag, ...] = (
     ),
     Flag(
         "replication.backlog", "TILE38CM_REPLICATION_BACKLOG", "64MiB", "SIZE", _LIMITS,
-        "How much of the replicated stream is kept in memory, so that others can catch up from here.",
+        "How much of the replicated stream is kept, so that others can catch up from here.",
         values.size(MIB, 64 * GIB),
+    ),
+    Flag(
+        "replication.ttl-slack", "TILE38CM_REPLICATION_TTL_SLACK", "5s", "DURATION", _CLUSTER,
+        "Objects live so much longer on followers, so that the leader's own expiry comes first. "
+        "A follower that lags longer leaves the sync set.",
+        values.duration(0.0, _HOUR),
     ),
     Flag(
         "max.clients", "TILE38CM_MAX_CLIENTS", "10000", "N", _LIMITS,
