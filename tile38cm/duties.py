@@ -37,6 +37,8 @@ from tile38cm.tile38 import Tile38, Tile38Error
 PROMOTION_TIMEOUT = 30.0
 #: Seconds for a member to say where it stands, when a cluster is founded.
 FOUNDING_SURVEY = 1.0
+#: Bytes at the end of a log by which it is known again.
+FINGERPRINT = 64 * 1024
 #: Seconds between tries of what must succeed sooner or later.
 RETRY = 0.1
 #: What the last byte of every log hashes to: Tile38 ends each command with a line feed.
@@ -78,10 +80,6 @@ class Duties:
         self._election = election
         self._members = members
         self._source = source
-
-    def continues(self, epoch: int) -> None:
-        """The local log is that of an epoch this node led before it was started again."""
-        self._same_log = frozenset({epoch})
 
     def follows(self) -> None:
         """The local log takes in another leader's commands from now on."""
@@ -190,7 +188,7 @@ class Duties:
             return
         same = self._same_log if record.parent in self._same_log else frozenset()
         self._same_log = same | {epoch}
-        hands.state.change(led=epoch)
+        hands.state.change(led=epoch, fingerprint=await self._fingerprint(start))
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         full = with_start(record, start, now)
         if not await hands.store.write_record(full, lambda: self._election.epoch() == epoch):
@@ -206,6 +204,28 @@ class Duties:
         if size and await self._hands.local.aofmd5(size - 1, 1) != _LINE_FEED:
             raise AttachError("the log does not end with a whole command")
         return size
+
+    async def remember(self) -> None:
+        """Note on disk what the log of our own reign looks like by now."""
+        state, size = self._hands.state, self._hands.health.log_size
+        if self._role is Role.LEADER and state.now.led and size != state.now.fingerprint[0]:
+            state.change(fingerprint=await self._fingerprint(size))
+
+    async def _fingerprint(self, size: int) -> tuple[int, str]:
+        """The size, and the sum of the last bytes up to there; fails with C{Tile38Error}."""
+        piece = min(size, FINGERPRINT)
+        return size, await self._hands.local.aofmd5(size - piece, piece) or "" if piece else ""
+
+    async def own_log_proven(self, led: int, fingerprint: tuple[int, str], size: int) -> bool:
+        """Whether the log is still that of the epoch that this node led; fails with C{Tile38Error}."""
+        known, _ = fingerprint
+        proven = bool(led) and known <= size and await self._fingerprint(known) == fingerprint
+        if proven:
+            self._same_log = frozenset({led})
+        elif led:
+            self._log.warn("the log is not the one that this node led with: it proves nothing")
+            self._hands.state.change(led=0)
+        return proven
 
     async def _records(self, epoch: int) -> dict[int, EpochRecord]:
         while self._election.epoch() == epoch:

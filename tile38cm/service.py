@@ -195,7 +195,9 @@ class NodeService(Service):
             election.tick()
             if election.why_not != why:
                 why = election.why_not
-                self._log.debug("this node does not stand: {why}", why=why or "it may")
+                leader = election.leadership.leader
+                tell = self._log.info if why and leader is None else self._log.debug
+                tell("this node does not stand for election: {why}", why=why or "it may")
             await pause(self._reactor, step)
 
     def _start_metrics(self) -> None:

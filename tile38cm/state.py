@@ -30,6 +30,9 @@ class Remembered:
     seen: int = 0
     starts: int = 0
     led: int = 0
+    #: While C{led}: a size that the log had, and the MD5 of its last bytes then; a log
+    #: that is shorter, or another one, proves nothing.
+    fingerprint: tuple[int, str] = (0, "")
     clean: tuple[Position, int] | None = None
 
 
@@ -68,6 +71,7 @@ class StateDirectory:
                 "seen": state.seen,
                 "starts": state.starts,
                 "led": state.led,
+                "fingerprint": list(state.fingerprint),
                 "clean": None if state.clean is None else _clean_words(*state.clean),
             }
         )
@@ -109,6 +113,7 @@ def _read(path: Path) -> Remembered:
         seen=int(doc["seen"]),
         starts=int(doc["starts"]),
         led=int(doc["led"]),
+        fingerprint=(int(doc["fingerprint"][0]), str(doc["fingerprint"][1])),
         clean=None if clean is None else (Position(int(clean[0]), int(clean[1])), int(clean[2])),
     )
 

@@ -98,6 +98,8 @@ class Election:
         if term is not None:
             term.wanted_until = now + self._core.hold_timeout
             term.ledger.wanted(offset, term.required(), now)
+            if not self.gate_open():
+                self._reconsider(term, now)
 
     def report(self) -> Report:
         """Where this member stands, for another one that asks."""
@@ -194,6 +196,13 @@ class Election:
         if self._core.term is not None:
             self._core.term.ledger.forget(member)
 
+    def departed(self, member: str) -> None:
+        """A follower says that it stops: it leaves the set as soon as a request waits for it."""
+        term, now = self._core.term, self._core.now()
+        if term is not None:
+            term.ledger.depart(member)
+            self._reconsider(term, now)
+
     def released(self, epoch: int) -> None:
         """The leader gives our promise back: stand at once."""
         core = self._core
@@ -232,14 +241,13 @@ class Election:
             return
         if won and status is not None:
             _, record = claim_for(core, candidacy)
+            before = core.status
             core.status, core.index = status, index
             core.see(status.epoch, status.cluster)
-            term = Term(
-                status,
-                index,
-                evolve(record, epoch=status.epoch),
-                Ledger(status.epoch, core.lease, core.now()),
-            )
+            ledger = Ledger(status.epoch, core.lease, core.now())
+            if before is not None and core.released_epoch == before.epoch:
+                ledger.depart(before.leader)
+            term = Term(status, index, evolve(record, epoch=status.epoch), ledger)
             self._machine.won(term)
             self.tick()
         else:

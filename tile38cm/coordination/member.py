@@ -131,4 +131,6 @@ class Core:
             return "Consul's status is older than what it has seen"
         if local.position is None:
             return "its position is not proven"
+        if local.position.epoch == 0:
+            return "its log is empty"
         return ""

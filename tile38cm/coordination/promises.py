@@ -79,6 +79,7 @@ class Ledger:
     _until: dict[str, float] = field(factory=dict)
     _acked: dict[str, int] = field(factory=dict)
     _lag: dict[str, _Lag] = field(factory=dict)
+    _departed: set[str] = field(factory=set)
     #: The first heartbeat whose answer may tell what a member has.
     _since: dict[str, int] = field(factory=dict)
 
@@ -97,6 +98,7 @@ class Ledger:
         if answer.epoch != self.epoch or sent is None:
             return
         self._until[answer.member] = max(self._until.get(answer.member, sent), sent + self.lease)
+        self._departed.discard(answer.member)
         if answer.seq < self._since.get(answer.member, 0):
             return
         if answer.position is not None and answer.position.epoch == self.epoch:
@@ -145,4 +147,8 @@ class Ledger:
         """Members without an unexpired promise, or that lag longer than C{patience} seconds."""
         late = {m for m, lag in self._lag.items() if now - lag.since > patience}
         silent = {m for m in members if max(self.promised_until(m), self.began + self.lease) <= now}
-        return frozenset(members & (late | silent))
+        return frozenset(members & (late | silent | self._departed))
+
+    def depart(self, member: str) -> None:
+        """A member has said that it goes: nobody need wait for its promise to end."""
+        self._departed.add(member)

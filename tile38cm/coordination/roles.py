@@ -171,9 +171,10 @@ def claim_for(core: Core, candidacy: Candidacy) -> tuple[Settlement, EpochRecord
         return Settlement(first, candidacy.index), EpochRecord(
             1, core.me, 0, 0, reason="the cluster was founded"
         )
-    wanted = evolve(take_over(status, core.me, core.seen), lease=core.lease, offset=position.offset)
+    released = core.released_epoch == status.epoch
+    wanted = evolve(take_over(status, core.me, core.seen, released), lease=core.lease, offset=position.offset)
     reason = "the leader was started again" if status.leader == core.me else f"{status.leader} fell away"
-    if core.released_epoch == status.epoch:
+    if released:
         reason = f"{status.leader} handed over"
     record = EpochRecord(wanted.epoch, core.me, position.epoch, position.offset, reason=reason)
     return Settlement(wanted, candidacy.index), record

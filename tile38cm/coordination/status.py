@@ -128,13 +128,17 @@ def found(cluster: str, leader: str, lease: float) -> Status:
     return Status(cluster, 1, 1, leader, frozenset({leader}), lease)
 
 
-def take_over(status: Status, candidate: str, seen: int) -> Status:
+def take_over(status: Status, candidate: str, seen: int, handed_over: bool = False) -> Status:
     """The next term: C{candidate} leads, the old leader is out of the set.
 
     @param seen: the highest epoch that the candidate knows of, which may be
         above Consul's when Consul was restored.
+    @param handed_over: the old leader gave the term up with everything in its
+        log, so it stays a member until a request has to wait for it: after an
+        orderly stop of all nodes the set still holds all of them.
     """
-    rest = status.sync_set if status.leader == candidate else status.sync_set - {status.leader}
+    stays = handed_over or status.leader == candidate
+    rest = status.sync_set if stays else status.sync_set - {status.leader}
     return evolve(
         status,
         version=status.version + 1,

@@ -192,6 +192,16 @@ class ClusterStore:
                 self._session = None
             raise
 
+    async def take(self, name: str) -> bool:
+        """Lock a key below the prefix with this member's session; fails with C{ConsulError}."""
+        session = await self._own_session()
+        return await self._consul.put(self.key(name), self._member.encode(), acquire=session)
+
+    async def give_back(self, name: str) -> None:
+        """Unlock a key that was taken; fails with C{ConsulError}."""
+        if self._session is not None:
+            await self._consul.put(self.key(name), b"", release=self._session)
+
     async def epochs(self) -> dict[int, EpochRecord]:
         """All recorded terms; a record that cannot be read is left out. Fails with C{ConsulError}."""
         found = (await self._consul.get_tree(self.key(EPOCHS) + "/", consistent=True)).value

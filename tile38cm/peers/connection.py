@@ -81,6 +81,12 @@ class PeerConnection(Protocol):
             self.transport.write(b"-%s\r\n" % text.encode())
             self.transport.loseConnection()
 
+    def finish(self) -> None:
+        """End when all that was said has gone out; C{lost} is not told."""
+        if self.transport is not None and not self._ended:
+            self._ended = True
+            self.transport.loseConnection()
+
     def close(self, why: str) -> None:
         """End at once; C{lost} is told C{why}."""
         if not self._ended:

@@ -15,6 +15,7 @@ from tile38cm.peers.dial import PeerDialer
 from tile38cm.peers.messages import (
     BEAT,
     HEARTBEAT,
+    LEAVE,
     RELEASE,
     BadMessage,
     answer_words,
@@ -43,9 +44,15 @@ class Members:
         if old is not None:
             old.close("the member has connected again")
         self._connected[member] = conn
-        conn.receive = lambda message: self._election.answered(read_answer(member, message))
+        conn.receive = lambda message: self._receive(member, message)
         conn.lost = lambda _: self._gone(member, conn)
         self._election.beat_now()
+
+    def _receive(self, member: str, message: list[bytes]) -> None:
+        if message == [LEAVE]:
+            self._election.departed(member)
+        else:
+            self._election.answered(read_answer(member, message))
 
     def _gone(self, member: str, conn: PeerConnection) -> None:
         if self._connected.get(member) is conn:
@@ -110,7 +117,10 @@ class Promising:
     async def stop(self) -> None:
         """Close the connection and end."""
         await self._tasks.cancel()
-        self._close("this node stops")
+        if self._conn is not None:
+            self._conn.send(LEAVE)
+            self._conn.finish()
+        self._conn = None
 
     def leader_changed(self) -> None:
         """Look again at once, not at the next round."""

@@ -96,6 +96,8 @@ def plan(
             f"it is at {position}, but that epoch went on from {own.start} to {child.parent_offset} only"
         )
     segments.insert(0, Segment(position.epoch, position.offset, child.parent_offset))
+    if any(s.end < s.start for s in segments):
+        return StartOver("the recorded history contradicts itself")
     missing = [s for s in segments if s.start < s.end and not holdings.covers(s.epoch, s.start, s.end)]
     if missing:
         return StartOver(
@@ -105,6 +107,19 @@ def plan(
     if start is None:
         return StartOver(f"the start of epoch {log.epoch} is not known")
     return Continue(position, tuple(segments), start)
+
+
+def parted_at(records: Mapping[int, EpochRecord], led: int, epoch: int) -> Position | None:
+    """Up to where the log of epoch C{led} became part of the history of C{epoch}.
+
+    C{None}: it never did, or it is not known.
+    """
+    record = records.get(epoch)
+    while record is not None and record.parent != led:
+        later, record = record.epoch, records.get(record.parent)
+        if record is not None and record.epoch >= later:
+            return None
+    return None if record is None else Position(led, record.parent_offset)
 
 
 def _within(position: Position, records: Mapping[int, EpochRecord], log: PresentLog) -> Continue | StartOver:

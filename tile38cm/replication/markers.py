@@ -129,6 +129,4 @@ def for_follower(payload: bytes, slack: float) -> bytes:
     """Whole commands of a leader's log as they are fed to a follower's Tile38."""
     if _INTERESTING.search(payload) is None:
         return payload
-    return b"".join(
-        packed(lengthened(words, slack)) for words in commands(payload) if not is_own(words)
-    )
+    return b"".join(packed(lengthened(words, slack)) for words in commands(payload) if not is_own(words))

@@ -32,7 +32,6 @@ from tile38cm.peers.messages import (
     number,
 )
 from tile38cm.replication.backlog import Backlog
-from tile38cm.replication.history import EMPTY
 from tile38cm.replication.intake import Intake
 from tile38cm.replication.local_log import LogError
 from tile38cm.replication.matching import NoMatch
@@ -89,8 +88,8 @@ class Replica:
         self._session: _Session | None = None
         self._allowed = True
         self._said = ""
-        #: Keeps a copy of the local data, then empties Tile38; told why.
-        self.erase: Callable[[str], Awaitable[None]] = _nothing_to_erase
+        #: Keeps what the cluster lacks, then empties Tile38; told why, returns where the node stands.
+        self.erase: Callable[[str], Awaitable[Position]] = _nothing_to_erase
         #: Told when C{ready}, C{stage} or a position became known or lost.
         self.on_change: Callable[[], None] = lambda: None
         #: Told before the local log takes in the first foreign byte.
@@ -161,7 +160,7 @@ class Replica:
                     await self._round()
             except NotLeader:
                 pass
-            except (PeerError, AttachError, LogError, OSError, Tile38Error) as e:
+            except (PeerError, BadMessage, AttachError, LogError, OSError, Tile38Error) as e:
                 self._say(f"replication has to wait: {e}")
             except NoMatch as e:
                 self._intake.give_up(str(e))
@@ -323,8 +322,7 @@ class Replica:
         self.know(None)
         self._backlog.clear()
         await self._intake.detach()
-        await self.erase(reason)
-        self.know(EMPTY)
+        self.know(await self.erase(reason))
 
     # -- saying ---------------------------------------------------------------
 
@@ -345,5 +343,5 @@ class Replica:
             (self._log.info if good else self._log.warn)("{text}", text=text)
 
 
-async def _nothing_to_erase(reason: str) -> None:
+async def _nothing_to_erase(reason: str) -> Position:
     raise AttachError(f"this node may not be emptied: {reason}")

@@ -18,7 +18,7 @@ from tile38cm.coordination.status import EpochRecord
 from tile38cm.peers.connection import PeerConnection
 from tile38cm.peers.messages import ACK, EPOCH, OVER, PUBLISH, Attach, BadMessage, Data, Resume, number
 from tile38cm.replication.backlog import Backlog
-from tile38cm.replication.history import Continue, PresentLog, StartOver, plan
+from tile38cm.replication.history import EMPTY, Continue, PresentLog, StartOver, plan
 from tile38cm.replication.log_feed import LogFeed
 from tile38cm.replication.stream import Chunk, Kind
 from tile38cm.tasks import Tasks
@@ -115,6 +115,9 @@ class Source:
         decision = plan(attach.position, reign.records, log, self._backlog)
         if isinstance(decision, StartOver):
             self._start_over(conn, decision)
+        elif attach.position == EMPTY and not self._election.expel(conn.peer):
+            # It was a member and has lost its data: it vouches for nothing any more.
+            conn.error("WAIT it is being taken out of the sync set")
         else:
             self._continue(conn, decision, reign, end)
 
