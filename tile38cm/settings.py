@@ -1,6 +1,6 @@
 """What one node was told to be: frozen values, already checked.
 
-L{tile38cm.tap} turns strings into these; nothing below it parses a string
+L{tile38cm.flags} turns strings into these; nothing after it parses a string
 from a flag, the environment or a file.
 """
 
