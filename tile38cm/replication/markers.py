@@ -30,6 +30,14 @@ OWN_KEY = b"tile38cm"
 _POSITION = b"p"
 #: Only payloads that match need a closer look; the others are fed as they are.
 _INTERESTING = re.compile(rb"\r\n(?:ex|expire|tile38cm)\r\n", re.IGNORECASE)
+#: Commands whose second word names a hook or a channel, no collection.
+_ON_HOOKS = frozenset((b"sethook", b"setchan", b"delhook", b"delchan", b"pdelhook", b"pdelchan"))
+#: Where the options of a command begin.
+_OPTIONS_AT = {b"set": 3, b"sethook": 3, b"setchan": 2}
+#: How many words an option takes, its own included; any other word stands alone.
+_SET_WIDTHS = {b"field": 3, b"ex": 2, b"point": 3, b"bounds": 5, b"hash": 2, b"string": 2, b"object": 2}
+_HOOK_WIDTHS = {b"meta": 3, b"ex": 2}
+_SEARCHES = frozenset((b"nearby", b"within", b"intersects"))
 _MARKER = re.compile(
     rb"\*5\r\n\$3\r\nSET\r\n\$8\r\ntile38cm\r\n\$1\r\np\r\n\$6\r\nSTRING\r\n\$(\d+)\r\n([^\r\n]*)\r\n"
     rb"\*3\r\n\$3\r\nDEL\r\n\$8\r\ntile38cm\r\n\$1\r\np\r\n"
@@ -87,7 +95,7 @@ def commands(payload: bytes) -> Iterator[list[bytes]]:
 
 def is_own(words: Sequence[bytes]) -> bool:
     """Whether a command is about our own collection."""
-    return len(words) > 1 and words[1] == OWN_KEY
+    return len(words) > 1 and words[1] == OWN_KEY and words[0].lower() not in _ON_HOOKS
 
 
 def lengthened(words: list[bytes], slack: float) -> list[bytes]:
@@ -95,33 +103,40 @@ def lengthened(words: list[bytes], slack: float) -> list[bytes]:
     name = words[0].lower()
     if name == b"expire" and len(words) == 4:
         return [*words[:3], _longer(words[3], slack)]
-    if name in (b"set", b"sethook", b"setchan"):
-        at = _lifetime_at(name, words)
-        if at is not None:
-            return [*words[:at], _longer(words[at], slack), *words[at + 1 :]]
-    return words
+    if name not in _OPTIONS_AT:
+        return words
+    longer = list(words)
+    for at in _lifetimes(name, words):
+        longer[at] = _longer(words[at], slack)
+    return longer
 
 
-def _lifetime_at(name: bytes, words: list[bytes]) -> int | None:
-    """Where the seconds of C{EX} stand: among the options, before the object or the search begins."""
-    ends: tuple[bytes, ...] = (b"object", b"point", b"bounds", b"hash", b"string")
-    if name != b"set":
-        ends = (b"nearby", b"within", b"intersects")
-    at = 3 if name == b"set" else 2
+def _lifetimes(name: bytes, words: list[bytes]) -> Iterator[int]:
+    """Where the seconds of each C{EX} stand.
+
+    Tile38 takes the options of C{SET} before and behind the object, and the last
+    C{EX} counts; those of a hook end where its search begins.
+    """
+    widths = _SET_WIDTHS if name == b"set" else _HOOK_WIDTHS
+    at = _OPTIONS_AT[name]
     while at + 1 < len(words):
         word = words[at].lower()
-        if word in ends:
-            return None
+        if name != b"set" and word in _SEARCHES:
+            return
         if word == b"ex":
-            return at + 1
-        at += {b"field": 3, b"meta": 3}.get(word, 1)
-    return None
+            yield at + 1
+        at += widths.get(word, 1)
 
 
 def _longer(seconds: bytes, slack: float) -> bytes:
+    """Tile38 reads numbers as Go does, hexadecimal ones too."""
     try:
-        return str(Decimal(seconds.decode()) + Decimal(repr(slack))).encode()
-    except (InvalidOperation, UnicodeDecodeError):
+        text = seconds.decode("ascii")
+        try:
+            return str(Decimal(text) + Decimal(repr(slack))).encode()
+        except InvalidOperation:
+            return repr(float.fromhex(text) + slack).encode()
+    except (ValueError, OverflowError):
         return seconds
 
 
