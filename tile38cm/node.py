@@ -34,6 +34,7 @@ from tile38cm.coordination.term import LocalState
 from tile38cm.coordination.watch import Watch
 from tile38cm.duties import Duties, Hands
 from tile38cm.figures import Failovers, Figures, Lag
+from tile38cm.handover import HandOver
 from tile38cm.health import LocalHealth
 from tile38cm.model import Leadership, Position, Role
 from tile38cm.peers.accept import Identity, PeerGreeter
@@ -162,6 +163,7 @@ class Node:
         password = settings.server_password
         self.writer = Writer(self.routes, self.reactor, limits, budget, Counters(), password, gate=self.gate)
         self.reader = Reader(self.routes, self.reactor, limits, budget, Counters(), password)
+        self.hand_over = HandOver(self.reactor, self.tile38, self.election, self.members, self.writer)
         self.lag = Lag()
         self.failovers = Failovers()
         counters = (self.writer.counters, self.reader.counters)

@@ -25,6 +25,7 @@ from twisted.logger import Logger
 from tile38cm import __version__
 from tile38cm.coordination.consul import ConsulError, Unclear
 from tile38cm.erasure import Erasure, Grounds
+from tile38cm.handover import DRAIN_TIMEOUT, NotHandedOver
 from tile38cm.model import Position, Role
 from tile38cm.node import Node, listening_on
 from tile38cm.operate.metrics import Metrics
@@ -44,10 +45,6 @@ ANNOUNCE_EVERY = 5.0
 ANNOUNCE_SOON = 0.05
 T = TypeVar("T")
 
-#: Seconds for requests under way to be answered at a stop.
-DRAIN_TIMEOUT = 3.0
-#: Seconds for another node to take over at a stop.
-HAND_OVER_TIMEOUT = 5.0
 
 
 class NodeService(Service):
@@ -276,24 +273,13 @@ class NodeService(Service):
 
     async def _hand_over(self) -> None:
         """Let another member lead before this one goes."""
-        node = self._node
-        if node.election.leadership.role is not Role.LEADER:
+        if self._node.election.leadership.role is not Role.LEADER:
             return
-        if not await node.writer.drain(DRAIN_TIMEOUT):
-            self._log.warn("some requests were not answered within {s} s", s=DRAIN_TIMEOUT)
         try:
-            await node.tile38.readonly(True)
-            final = await node.tile38.role_offset()
-        except Tile38Error as e:
-            self._log.warn("Tile38 cannot be asked for its last offset: {e}", e=str(e))
-            return
-        if not node.election.hand_over(final) or not node.members.names & node.election.required():
-            return
-        end = self._reactor.seconds() + HAND_OVER_TIMEOUT
-        while node.election.leadership.role is Role.LEADER and self._reactor.seconds() < end:
-            await pause(self._reactor, 0.01)
-        if node.election.leadership.role is Role.LEADER:
-            self._log.warn("no other node took over within {s} s", s=HAND_OVER_TIMEOUT)
+            await self._node.hand_over()
+        except NotHandedOver as e:
+            self._log.info("the lead is not handed over: {e}", e=str(e))
+            await self._node.writer.drain(DRAIN_TIMEOUT)
 
     async def _remember(self, position: Position | None) -> None:
         """An orderly stop proves the position to the next start, if the log is untouched till then."""

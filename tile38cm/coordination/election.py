@@ -293,18 +293,26 @@ class Election:
         """Whether the lock key shows this node's session."""
         self._core.lock_held = held
 
-    def hand_over(self, final: int) -> bool:
-        """Shut the gate for good and release whoever holds everything up to C{final}.
+    def hand_over(self, final: int, heirs: frozenset[str] | None = None) -> bool:
+        """Shut the gate for good and release a member that holds everything up to C{final}.
 
+        This member does not stand again until L{come_back}.
+
+        @param heirs: who may be released; C{None}: anybody in the set.
         @return: whether this node was leading.
         """
         term = self._core.term
         self._core.may_lead = False
         if term is None or not term.opened or term.final is not None:
             return False
+        term.heirs = heirs
         self._machine.hand_over(final)
         self.tick()
         return True
+
+    def come_back(self) -> None:
+        """Stand again when the time comes: the hand-over is over, and this node lives on."""
+        self._core.may_lead = True
 
     def retire(self) -> None:
         """Never stand again; go on following."""
@@ -376,7 +384,8 @@ class Election:
     def _release(self, term: Term) -> None:
         """Choose the successor: a member of the set that holds everything."""
         assert term.final is not None
-        fit = [m for m in sorted(term.required()) if term.ledger.acked(m) >= term.final]
+        members = term.required() if term.heirs is None else term.required() & term.heirs
+        fit = [m for m in sorted(members) if term.ledger.acked(m) >= term.final]
         if fit and term.change is None:
             term.released = fit[0]
             self._core.effects.release(fit[0], term.epoch)

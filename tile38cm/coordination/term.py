@@ -52,6 +52,7 @@ class Term:
     opened: bool = False
     #: Set when handing over: the final offset; the gate is shut for good.
     final: int | None = None
+    heirs: frozenset[str] | None = None
     released: str | None = None
     #: The largest offset whose reply a client has been given.
     exposed: int = 0

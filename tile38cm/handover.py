@@ -1,0 +1,79 @@
+"""Handing the lead over: at a stop, on demand, and before a leader's log is shrunk.
+
+One path for all three: nothing new goes to Tile38, what is under way is
+answered, Tile38 is fenced, a member that holds everything is released from its
+promise, and takes over.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from tile38cm.coordination.election import Election
+from tile38cm.model import Role
+from tile38cm.peers.heartbeats import Members
+from tile38cm.proxy.sides import Writer
+from tile38cm.tasks import pause
+from tile38cm.tile38 import Tile38, Tile38Error
+
+#: Seconds for requests under way to be answered.
+DRAIN_TIMEOUT = 3.0
+#: Seconds for another member to take over.
+TAKE_OVER_TIMEOUT = 5.0
+
+
+class NotHandedOver(Exception):
+    """Nobody else leads; the sentence says why."""
+
+
+@frozen
+class HandOver:
+    """What is needed to hand over."""
+
+    clock: IReactorTime
+    local: Tile38
+    election: Election
+    members: Members
+    writer: Writer
+
+    _log = Logger()
+
+    def successors(self, candidate: str | None = None) -> frozenset[str]:
+        """Who could take over; fails with L{NotHandedOver} if nobody could."""
+        if self.election.leadership.role is not Role.LEADER:
+            raise NotHandedOver("this node does not lead")
+        required = self.election.required()
+        fit = required & self.members.names
+        if candidate is not None and candidate not in fit:
+            why = "not in the sync set" if candidate not in required else "not connected"
+            raise NotHandedOver(f"{candidate} is {why}")
+        if not fit:
+            raise NotHandedOver("no other member of the sync set is connected")
+        return fit if candidate is None else frozenset({candidate})
+
+    async def __call__(self, candidate: str | None = None) -> str:
+        """Hand over; returns the new leader's id.
+
+        Fails with L{NotHandedOver}: before anything was changed, or after the
+        term was given up; then this node may win the next one.  Either way
+        C{writer.drain} stays in force: C{resume} it if this node lives on.
+        """
+        fit = self.successors(candidate)
+        if not await self.writer.drain(DRAIN_TIMEOUT):
+            self._log.warn("some requests were not answered within {s} s", s=DRAIN_TIMEOUT)
+        try:
+            await self.local.readonly(True)
+            final = await self.local.role_offset()
+        except Tile38Error as e:
+            raise NotHandedOver(f"Tile38 cannot be asked for its last offset: {e}") from e
+        if not self.election.hand_over(final, fit):
+            raise NotHandedOver("the lead was lost meanwhile")
+        end = self.clock.seconds() + TAKE_OVER_TIMEOUT
+        while self.election.leadership.role is Role.LEADER:
+            if self.clock.seconds() > end:
+                self.election.resign("nobody took over")
+                raise NotHandedOver(f"nobody took over within {TAKE_OVER_TIMEOUT:g} s")
+            await pause(self.clock, 0.01)
+        return self.election.leadership.leader or "nobody"
