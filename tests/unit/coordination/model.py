@@ -132,7 +132,7 @@ class World:
         world = cls(rng, options)
         names = [chr(ord("A") + i) for i in range(size)]
         for name in names:
-            world.nodes[name] = Node(name, world, rng.choice(RATES), rng.uniform(0, 1000))
+            world.nodes[name] = Node(name, world, rate=rng.choice(RATES), base=rng.uniform(0, 1000))
         if founded:
             others = {name for name in names[1:] if rng.random() < 0.8}
             world.consul.write(Status("cluster", 1, 1, "A", frozenset({"A"} | others), 1.0, "first"), 0)

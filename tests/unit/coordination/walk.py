@@ -32,14 +32,13 @@ def _favourite(world: World) -> str:
     return world.rng.choice(leading) if leading and world.rng.random() < 0.6 else _any(world)
 
 
-def crash(world: World) -> None:
-    """A process ends, mostly to be started again soon."""
-    node = world.nodes[_favourite(world)]
+def crash(world: World, name: str, clean: bool, pause: float) -> None:
+    """A process ends, and is started again after C{pause}."""
+    node = world.nodes[name]
     if node.up:
-        clean = world.rng.random() < 0.5
-        world.note(f"{node.name} crashes, clean: {clean}")
+        world.note(f"{name} crashes, clean: {clean}")
         node.crash(clean)
-        world.at(world.rng.choice((0.05, 0.5, 3.0, 10.0)), lambda: _start(world, node.name))
+        world.at(pause, partial(_start, world, name))
 
 
 def _start(world: World, name: str) -> None:
@@ -48,69 +47,42 @@ def _start(world: World, name: str) -> None:
         world.nodes[name].start()
 
 
-def stall(world: World) -> None:
+def stall(world: World, name: str, pause: float) -> None:
     """A process is frozen for a while."""
-    node = world.nodes[_favourite(world)]
+    node = world.nodes[name]
     if node.up and not node.stalled:
-        world.note(f"{node.name} is frozen")
+        world.note(f"{name} is frozen")
         node.stalled = True
-        life = node.life
-        world.at(world.rng.choice((0.3, 1.1, 2.0, 4.0)), lambda: _wake(world, node.name, life))
+        world.at(pause, partial(_wake, node, node.life))
 
 
-def _wake(world: World, name: str, life: int) -> None:
-    if world.nodes[name].life == life and world.nodes[name].stalled:
-        world.note(f"{name} wakes")
-        world.nodes[name].wake()
+def _wake(node: Node, life: int) -> None:
+    if node.life == life and node.stalled:
+        node.world.note(f"{node.name} wakes")
+        node.wake()
 
 
-def cut(world: World) -> None:
-    """Two nodes do not reach each other for a while."""
-    pair = frozenset((_favourite(world), _any(world)))
-    if len(pair) == 2 and pair not in world.cuts:
-        world.note(f"{sorted(pair)} are cut")
-        world.cuts.add(pair)
-        world.at(world.rng.choice((0.7, 2.0, 6.0, 15.0)), lambda: world.cuts.discard(pair))
+def cut(world: World, name: str, other: str, pause: float) -> None:
+    """Two nodes, or one node and Consul, do not reach each other for a while."""
+    if name == other:
+        world.note(f"{name} is cut from consul")
+        world.without_consul.add(name)
+        world.at(pause, lambda: world.without_consul.discard(name))
+        return
+    pair = frozenset((name, other))
+    world.note(f"{name} and {other} are cut")
+    world.cuts.add(pair)
+    world.at(pause, lambda: world.cuts.discard(pair))
 
 
-def cut_consul(world: World) -> None:
-    """A node does not reach Consul for a while."""
-    name = _favourite(world)
-    world.note(f"{name} is cut from consul")
-    world.without_consul.add(name)
-    world.at(world.rng.choice((1.0, 3.0, 8.0)), lambda: world.without_consul.discard(name))
-
-
-def isolate(world: World) -> None:
-    """A node reaches nobody for a while, and the other nodes sooner than Consul."""
-    name = _favourite(world)
+def isolate(world: World, name: str, pause: float, longer: float) -> None:
+    """A node reaches nobody: no node for C{pause}, and Consul not for C{longer}."""
     world.note(f"{name} is alone")
     pairs = {frozenset((name, other)) for other in world.nodes if other != name}
     world.cuts |= pairs
     world.without_consul.add(name)
-    pause = world.rng.choice((1.0, 2.0, 4.0))
     world.at(pause, lambda: world.cuts.difference_update(pairs))
-    world.at(pause + world.rng.choice((0.0, 1.0, 4.0)), lambda: world.without_consul.discard(name))
-
-
-def change_weather(world: World) -> None:
-    """Better or worse."""
-    world.weather = storm(world.rng) if world.rng.random() < 0.7 else CALM
-
-
-def write(world: World) -> None:
-    """Some clients write through a node that may lead."""
-    node = world.nodes[_favourite(world)]
-    if node.up and not node.stalled:
-        for _ in range(world.rng.randint(1, 3)):
-            node.write()
-
-
-def read(world: World) -> None:
-    """A client reads through a node that may lead."""
-    node = world.nodes[_favourite(world)]
-    if node.up and not node.stalled:
-        node.read()
+    world.at(longer, lambda: world.without_consul.discard(name))
 
 
 def hand_over(world: World) -> None:
@@ -133,33 +105,76 @@ def _gone(node: Node) -> None:
     node.world.at(node.world.rng.choice((0.1, 3.0)), partial(_start, node.world, node.name))
 
 
-def resign(world: World) -> None:
+def resign(world: World, name: str) -> None:
     """A leader's Tile38 was started again: its log has ended."""
-    node = world.nodes[_favourite(world)]
-    if node.up and not node.stalled and node.election.epoch():
-        world.note(f"{node.name} resigns")
+    node = world.nodes[name]
+    if _awake(node) and node.election.epoch():
+        world.note(f"{name} resigns")
         node.election.resign("its Tile38 was started again")
 
 
-def lose_lock(world: World) -> None:
-    """The session of a leader has expired."""
+def _awake(node: Node) -> bool:
+    return node.up and not node.stalled
+
+
+# -- any of it, at random -------------------------------------------------
+
+
+def _crash(world: World) -> None:
+    crash(world, _favourite(world), world.rng.random() < 0.5, world.rng.choice((0.05, 0.5, 3.0, 10.0)))
+
+
+def _stall(world: World) -> None:
+    stall(world, _favourite(world), world.rng.choice((0.3, 1.1, 2.0, 4.0)))
+
+
+def _cut(world: World) -> None:
+    cut(world, _favourite(world), _any(world), world.rng.choice((0.7, 2.0, 6.0, 15.0)))
+
+
+def _isolate(world: World) -> None:
+    pause = world.rng.choice((1.0, 2.0, 4.0))
+    isolate(world, _favourite(world), pause, pause + world.rng.choice((0.0, 1.0, 4.0)))
+
+
+def _change_weather(world: World) -> None:
+    world.weather = storm(world.rng) if world.rng.random() < 0.7 else CALM
+
+
+def _write(world: World) -> None:
     node = world.nodes[_favourite(world)]
-    if node.up and not node.stalled:
+    if _awake(node):
+        for _ in range(world.rng.randint(1, 3)):
+            node.write()
+
+
+def _read(world: World) -> None:
+    node = world.nodes[_favourite(world)]
+    if _awake(node):
+        node.read()
+
+
+def _resign(world: World) -> None:
+    resign(world, _favourite(world))
+
+
+def _lose_lock(world: World) -> None:
+    node = world.nodes[_favourite(world)]
+    if _awake(node):
         node.election.lock(False)
 
 
 TROUBLES: tuple[tuple[Trouble, float], ...] = (
-    (write, 6.0),
-    (read, 2.0),
-    (stall, 1.5),
-    (crash, 1.0),
-    (cut, 1.5),
-    (cut_consul, 0.7),
-    (isolate, 0.7),
-    (change_weather, 1.0),
+    (_write, 6.0),
+    (_read, 2.0),
+    (_stall, 1.5),
+    (_crash, 1.0),
+    (_cut, 2.0),
+    (_isolate, 0.7),
+    (_change_weather, 1.0),
     (hand_over, 0.5),
-    (resign, 0.3),
-    (lose_lock, 0.3),
+    (_resign, 0.3),
+    (_lose_lock, 0.3),
 )
 
 
