@@ -48,6 +48,10 @@ LOG_END = 6000
 _networks = itertools.count(1)
 
 
+class Unsettled(ValueError):
+    """The cluster is not yet as it should be; L{wait_for} goes on waiting."""
+
+
 class Manager(Program):
     """C{twist tile38cm} in a process of its own; C{start} does not wait for it."""
 
@@ -260,33 +264,37 @@ class Lab:
 
     # -- states ---------------------------------------------------------------
 
-    def settled(self, nodes: Sequence[Node]) -> Node | None:
-        """The leader, if these nodes, and only they, are the sync set, and all followers have caught up."""
+    def settled(self, nodes: Sequence[Node]) -> Node:
+        """The leader, if these nodes, and only they, are the sync set, and all followers have caught up.
+
+        @raise Unsettled: saying what is missing.
+        """
         status = self.status()
         leader = self.node(status.get("leader"))
         if leader is None or leader not in nodes or set(status["sync_set"]) != {node.id for node in nodes}:
-            return None
-        if self.lock_holder() != leader.id or not leader.writable():
-            return None
+            raise Unsettled(f"the status is {status}")
+        if self.lock_holder() != leader.id:
+            raise Unsettled(f"the lock is held by {self.lock_holder()}, not by {leader.id}")
+        if not leader.writable():
+            raise Unsettled(f"{leader.id} leads, but {leader.server()}")
         for node in nodes:
-            if node is not leader and not self._follows(node):
-                return None
+            if node is not leader:
+                self._check_follows(node)
         return leader
 
-    def _follows(self, node: Node) -> bool:
+    def _check_follows(self, node: Node) -> None:
         says = node.server()
-        announced = json.loads(self.consul.kv(f"{PREFIX}/members/{node.id}") or "{}")
-        caught_up = bool(says.get("following")) and says.get("caught_up") == "true"
-        return caught_up and says["read_only"] == "true" and announced.get("ready") is True
+        if not says.get("following") or says.get("caught_up") != "true" or says["read_only"] != "true":
+            raise Unsettled(f"{node.id} says {says}")
+        announced = self.consul.kv(f"{PREFIX}/members/{node.id}")
+        if announced is None or json.loads(announced)["ready"] is not True:
+            raise Unsettled(f"{node.id} announces {announced}")
 
     def wait_settled(self, *nodes: Node, timeout: float = SETTLE_TIMEOUT) -> Node:
         """L{settled}, as soon as it is true; of all nodes if none is given."""
         wanted = nodes or tuple(self.nodes)
-        leader = wait_for(
-            lambda: self.settled(wanted), f"{[n.id for n in wanted]} settled", timeout, every=0.05
-        )
-        assert leader is not None
-        return leader
+        what = f"{[node.id for node in wanted]} settled"
+        return wait_for(lambda: self.settled(wanted), what, timeout, every=0.05)
 
     def wait_same(self, key: str, *nodes: Node, timeout: float = 15.0) -> set[str]:
         """Wait until a collection is the same on these nodes, or all; returns its ids."""

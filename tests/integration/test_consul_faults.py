@@ -158,6 +158,7 @@ class ConnectTests(SynchronousTestCase):
                 self.assertEqual(lab.write(node, "SET", "acl", node.id, "POINT", 1, 2), "OK")
             leader.manager.terminate()
             self.assertTrue(leader.manager.stopped)
+            lab.write(lab.others(leader)[0], "SET", "acl", "4", "POINT", 1, 2)
             self.assertIsNot(lab.wait_settled(*lab.others(leader)), leader)
             for node in lab.nodes:
                 self.assertNotIn(token, node.manager.text())
