@@ -30,12 +30,8 @@ class Backlog:
         if self.spill is not None:
             for data in self.spill.load():
                 # What was delivered twice, after a crash, is there twice.
-                while self._pieces and self._overlaps(self._pieces[-1], data):
-                    self.size -= len(self._pieces.pop().payload)
+                self._drop_behind(data.epoch, data.start)
                 self._keep(data)
-
-    def _overlaps(self, last: Data, data: Data) -> bool:
-        return (last.epoch, last.end) > (data.epoch, data.start)
 
     def append(self, data: Data) -> None:
         """Keep a piece that follows the last one."""
@@ -82,8 +78,16 @@ class Backlog:
 
     def forget(self, pieces: list[Data]) -> None:
         """Drop these last ones: they are about to be delivered again."""
-        for _ in pieces:
-            self.size -= len(self._pieces.pop().payload)
+        if pieces:
+            self._drop_behind(pieces[0].epoch, pieces[0].start)
+
+    def _drop_behind(self, epoch: int, end: int) -> None:
+        while self._pieces and (self._pieces[-1].epoch, self._pieces[-1].end) > (epoch, end):
+            last = self._pieces.pop()
+            self.size -= len(last.payload)
+            if last.epoch == epoch and last.start < end:
+                self._pieces.append(Data(epoch, end, last.payload[: end - last.start]))
+                self.size += end - last.start
 
     def read(self, epoch: int, start: int, end: int) -> Iterator[Data]:
         """Those bytes, in pieces; both ends must be ends of commands."""
