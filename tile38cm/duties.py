@@ -74,6 +74,7 @@ class Duties:
         self._tasks = Tasks()
         self._same_log: frozenset[int] = frozenset()
         self._role = Role.UNKNOWN
+        self._log_replaced = False
 
     def bind(self, election: Election, members: Members, source: Source) -> None:
         """The parts that know the election themselves."""
@@ -85,6 +86,10 @@ class Duties:
         """The local log takes in another leader's commands from now on."""
         self._same_log = frozenset()
         self._hands.state.change(led=0)
+
+    def log_replaced(self) -> None:
+        """The log became shorter while this node led; the term is about to end."""
+        self._log_replaced = True
 
     def owns_log(self) -> bool:
         """Whether the local log is that of this node's own reign, not a leader's copy."""
@@ -247,6 +252,7 @@ class Duties:
     async def _step_down(self) -> None:
         """Fence Tile38, then measure the log: only then is this node's position certain."""
         hands, epoch = self._hands, max(self._same_log, default=0)
+        replaced, self._log_replaced = self._log_replaced, False
         hands.replica.know(None)
         while self._role is Role.FOLLOWER:
             try:
@@ -256,9 +262,24 @@ class Duties:
                 self._log.debug("not fenced yet: {e}", e=str(e))
                 await pause(hands.clock, RETRY)
                 continue
-            if epoch and self._role is Role.FOLLOWER:
+            if replaced:
+                self._forget_log(epoch)
+            elif epoch and self._role is Role.FOLLOWER:
                 hands.replica.know(Position(epoch, size))
             return
+
+    def _forget_log(self, epoch: int) -> None:
+        """The log was rewritten: its offsets are no longer those that others know.
+
+        The data is whole, so where nobody else could lead this node may; nobody
+        continues from such a log.  Else it follows, from the beginning.
+        """
+        self._same_log = frozenset()
+        status = self._election.status
+        if status is not None and status.sync_set == {status.leader} and status.epoch == epoch:
+            self._hands.replica.know(Position(epoch, 0))
+        else:
+            self._hands.state.change(led=0)
 
 
 async def _within(work: Coroutine[Deferred[Any], Any, int], seconds: float, clock: IReactorTime) -> int:

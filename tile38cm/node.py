@@ -35,6 +35,7 @@ from tile38cm.coordination.watch import Watch
 from tile38cm.duties import Duties, Hands
 from tile38cm.figures import Failovers, Figures, Lag
 from tile38cm.handover import HandOver
+from tile38cm.gatelog import GateLog
 from tile38cm.health import LocalHealth
 from tile38cm.model import Leadership, Position, Role
 from tile38cm.peers.accept import Identity, PeerGreeter
@@ -133,15 +134,19 @@ class Node:
             expect=settings.expect,
             insync_timeout=settings.insync_timeout,
             hold_timeout=settings.hold_timeout,
+            priority=settings.tags.priority,
+            nofailover=settings.tags.nofailover,
         )
         self.election = Election(self.core)
         self.members = Members(self.election)
         self.source = Source(self.tile38, reactor, self.election, self.backlog, self.election.resign)
+        self.source.may_join = self._may_join
         self.duties.bind(self.election, self.members, self.source)
 
     def _build_proxies(self) -> None:
         settings = self.settings
         self.gate = NodeGate(self.election, settings.ack, settings.min_insync)
+        self.gate.subscribe(GateLog(self.election, self.reactor.seconds).look)
         self.routes = NodeRoutes(
             Surroundings(
                 settings.id,
@@ -151,7 +156,8 @@ class Node:
                 self.dialer,
                 self.reach,
                 lambda: self.discovery.view,
-                lambda: self.replica.ready,
+                lambda: self.replica.ready and not settings.tags.noread,
+                settings.tags.zone,
             )
         )
         limits = Limits(
@@ -284,9 +290,14 @@ class Node:
             self.election.resign(f"its Tile38 does not answer: {why}")
         self.announce_soon()
 
+    def _may_join(self, member: str) -> bool:
+        state = self.discovery.view.members.get(member)
+        return state is not None and not state.nosync
+
     def _log_shorter(self) -> None:
         """Only a leader's own word for its log can be trusted here: a follower's falls to 0 at each cut."""
         if self.election.epoch():
+            self.duties.log_replaced()
             self.election.resign("its log became shorter")
 
     def _status_seen(self, found: KeyValue | None) -> None:
@@ -321,7 +332,10 @@ class Node:
         leading = leadership.role is Role.LEADER
         return {
             "role": leadership.role.value,
-            "ready": self.replica.ready and not leading,
+            "ready": self.replica.ready and not leading and not self.settings.tags.noread,
+            "shrunk": self.state.now.shrunk,
+            "nosync": self.settings.tags.nosync,
+            "zone": self.settings.tags.zone,
             "epoch": position.epoch,
             "offset": position.offset,
             "lag": self.lag.bytes,

@@ -123,6 +123,7 @@ class Surroundings:
     reach: Reach
     view: Callable[[], ClusterView]
     ready: Callable[[], bool]
+    zone: str = ""
 
 
 class NodeRoutes(Listeners):
@@ -174,9 +175,10 @@ class NodeRoutes(Listeners):
 
     def _followers(self, leader: str | None) -> list[Target]:
         members = self._around.view().members.values()
-        fit = [m.id for m in members if m.ready and m.id not in (leader, self._around.me)]
+        fit = [m for m in members if m.ready and m.id not in (leader, self._around.me)]
         random.shuffle(fit)
-        return [target for member in fit for target in self._readers_of(member)]
+        fit.sort(key=lambda member: member.zone != self._around.zone)
+        return [target for member in fit for target in self._readers_of(member.id)]
 
     def _readers_of(self, member: str) -> list[Target]:
         around = self._around

@@ -30,6 +30,7 @@ from tile38cm.model import Position, Role
 from tile38cm.node import Node, listening_on
 from tile38cm.operate.metrics import Metrics
 from tile38cm.operate.registration import Registration
+from tile38cm.requests import Means, Requests
 from tile38cm.settings import Settings
 from tile38cm.state import Remembered, StateError
 from tile38cm.tasks import Tasks, pause
@@ -46,7 +47,6 @@ ANNOUNCE_SOON = 0.05
 T = TypeVar("T")
 
 
-
 class NodeService(Service):
     """The whole of one manager, as C{twist tile38cm} runs it."""
 
@@ -60,6 +60,7 @@ class NodeService(Service):
         self._ports: list[IListeningPort] = []
         self._registration: Registration | None = None
         self._metrics: Metrics | None = None
+        self._requests: Requests | None = None
         self._announce = False
         self._node.announce_soon = self._announce_soon
         node = self._node
@@ -178,6 +179,7 @@ class NodeService(Service):
             watch.startService()
         node.promising.start()
         node.replica.start(node.routes.leader_line)
+        self._start_requests()
         self._tasks.start(node.store.keep_session(), "keeping the session")
         self._tasks.start(self._tick(), "the election's clock")
         self._tasks.start(self._announcing(), "announcing this member")
@@ -196,6 +198,26 @@ class NodeService(Service):
                 tell = self._log.info if why and leader is None else self._log.debug
                 tell("this node does not stand for election: {why}", why=why or "it may")
             await pause(self._reactor, step)
+
+    def _start_requests(self) -> None:
+        node = self._node
+        means = Means(
+            self._reactor,
+            node.consul,
+            node.store,
+            node.election,
+            node.hand_over,
+            node.tile38,
+            node.intake,
+            node.state,
+            lambda: node.discovery.view,
+            self._settings.id,
+        )
+        self._requests = Requests(means, self._announce_soon)
+        for watch in self._requests.watches():
+            node.watches.append(watch)
+            watch.startService()
+        self._requests.start()
 
     def _start_metrics(self) -> None:
         self._metrics = Metrics(
@@ -242,6 +264,8 @@ class NodeService(Service):
         node = self._node
         self._log.info("stopping")
         await self._hand_over()
+        if self._requests is not None:
+            await self._requests.stop()
         node.election.retire()
         if self._registration is not None:
             await self._registration.stop()

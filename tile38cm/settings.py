@@ -72,6 +72,22 @@ class TlsSettings:
 
 
 @frozen
+class Tags:
+    """What a node is not to be used for, or rather than others."""
+
+    #: It never stands for election by itself.
+    nofailover: bool = False
+    #: Its Tile38 is not read through R.
+    noread: bool = False
+    #: It is never let into the sync set.
+    nosync: bool = False
+    #: Of equally advanced members the one with the highest leads.
+    priority: int = 0
+    #: Reads that go to another node go to one of the same zone first.
+    zone: str = ""
+
+
+@frozen
 class Settings:
     """All that one manager needs to know. Durations in seconds, sizes in bytes."""
 
@@ -101,6 +117,7 @@ class Settings:
     #: All held requests of this node together.
     hold_bytes: int = 64 * 1024 * 1024
     backlog: int = 64 * 1024 * 1024
+    tags: Tags = Tags()
     #: Lifetimes are so much longer on followers, so that the leader's own expiry comes first.
     ttl_slack: float = 5.0
     #: At most so many clients on W and on R, each.

@@ -29,6 +29,8 @@ class Remembered:
     cluster: str = ""
     seen: int = 0
     starts: int = 0
+    #: The last request to shrink the log that was carried out here.
+    shrunk: str = ""
     led: int = 0
     #: While C{led}: a size that the log had, and the MD5 of its last bytes then; a log
     #: that is shorter, or another one, proves nothing.
@@ -70,6 +72,7 @@ class StateDirectory:
                 "cluster": state.cluster,
                 "seen": state.seen,
                 "starts": state.starts,
+                "shrunk": state.shrunk,
                 "led": state.led,
                 "fingerprint": list(state.fingerprint),
                 "clean": None if state.clean is None else _clean_words(*state.clean),
@@ -112,6 +115,7 @@ def _read(path: Path) -> Remembered:
         cluster=str(doc["cluster"]),
         seen=int(doc["seen"]),
         starts=int(doc["starts"]),
+        shrunk=str(doc["shrunk"]),
         led=int(doc["led"]),
         fingerprint=(int(doc["fingerprint"][0]), str(doc["fingerprint"][1])),
         clean=None if clean is None else (Position(int(clean[0]), int(clean[1])), int(clean[2])),

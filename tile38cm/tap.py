@@ -122,6 +122,9 @@ def makeService(options: Options) -> IService:
 
     from tile38cm.service import NodeService
 
+    # All delays of this process go by a clock that neither steps nor stands still in suspend:
+    # Twisted's own is the wall clock, and a step of that would stop the heartbeats.
+    reactor.seconds = monotonic  # type: ignore[method-assign]  # meant to be replaced, says ReactorBase
     runner = options.parent if options.parent is not None else {}
     # mypy takes the reactor for a module.
     from_signal = cast(IReactorFromThreads, reactor).callFromThread

@@ -275,6 +275,10 @@ class Tile38:
         """Begin to rewrite the log; silently ignored while another rewrite runs."""
         await self.command("AOFSHRINK")
 
+    async def shrinking(self) -> bool:
+        """Whether a rewrite of the log is under way."""
+        return "aof_rewrite_in_progress:1" in str(await self.command("INFO", "persistence"))
+
     async def aofmd5(self, pos: int, size: int) -> str | None:
         """The MD5 of a range of the log file in hexadecimal, L{None} if it reaches past the end.
 

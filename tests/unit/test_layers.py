@@ -41,7 +41,8 @@ LEVELS: tuple[tuple[tuple[str, ...], ...], ...] = (
     ),
     (("peers",), ("health",), ("coordination.cluster",), ("coordination.store", "coordination.secret")),
     (("proxy",), ("replication",), ("operate",)),
-    (("duties",), ("routing",), ("figures",), ("erasure",)),
+    (("duties",), ("routing",), ("figures",), ("erasure",), ("handover",)),
+    (("requests",),),
     (("node",),),
     (("service",),),
     (("tap",), ("dev.cluster",), ("operate.ctl",)),
@@ -163,7 +164,7 @@ class FaultTests(SynchronousTestCase):
     def test_forbidden(self) -> None:
         """Imports from above, from beside, of test means, of a reactor; modules that nobody placed."""
         for module, source, expected in (
-            ("wire.resp", "import tile38cm.tap", "wire.resp (level 0) imports tap (level 8)"),
+            ("wire.resp", "import tile38cm.tap", "wire.resp (level 0) imports tap (level 9)"),
             (
                 "wire.resp",
                 "def f():\n    from tile38cm.proxy import link",
@@ -171,8 +172,8 @@ class FaultTests(SynchronousTestCase):
             ),
             (
                 "proxy.link",
-                "from tile38cm.replication.feed import Feed",
-                "proxy.link (level 4) imports replication.feed",
+                "from tile38cm.replication.log_feed import LogFeed",
+                "proxy.link (level 4) imports replication.log_feed",
             ),
             (
                 "proxy.link",
@@ -188,7 +189,7 @@ class FaultTests(SynchronousTestCase):
             ("proxy.link", "from twisted.internet import reactor", "proxy.link imports the global reactor"),
             ("elsewhere", "", "elsewhere is not in the table"),
         ):
-            names = ("tap", "proxy", "proxy.link", "replication.feed", "dev.consul", "tls.mesh")
+            names = ("tap", "proxy", "proxy.link", "replication.log_feed", "dev.consul", "tls.mesh")
             found = faults(dict.fromkeys(names, "") | {module: source})
             self.assertEqual(
                 [sentence.startswith(expected) for sentence in found], [True], f"{module}: {found}"

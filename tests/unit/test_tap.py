@@ -17,7 +17,7 @@ from tile38cm import __version__
 from tile38cm.flags.table import FLAGS
 from tile38cm.service import NodeService
 from tile38cm.settings import Address
-from tile38cm.tap import Options, makeService
+from tile38cm.tap import Options, makeService, monotonic
 
 REQUIRED_FLAGS = [word for name, text in REQUIRED.items() for word in (f"--{name}", text)]
 
@@ -151,3 +151,17 @@ class TwistdTests(SynchronousTestCase):
         [node] = list(service.IServiceCollection(made))
         self.assertIsInstance(node, NodeService)
         self.assertFalse(node.running)
+
+
+class ClockTests(SynchronousTestCase):
+    """What the process measures time by."""
+
+    def test_no_wall_clock(self) -> None:
+        """The reactor goes by CLOCK_BOOTTIME once a node is made, so a step of the wall clock moves nothing."""
+        from twisted.internet import reactor
+
+        self.patch(reactor, "seconds", reactor.seconds)
+        options = Options({}, lambda text: None)
+        options.parseOptions(REQUIRED_FLAGS)
+        makeService(options)
+        self.assertIs(reactor.seconds, monotonic)

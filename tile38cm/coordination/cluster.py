@@ -28,6 +28,9 @@ class MemberState:
     offset: int = 0
     seen: int = 0
     version: str = ""
+    shrunk: str = ""
+    nosync: bool = False
+    zone: str = ""
 
     @classmethod
     def decode(cls, member: str, raw: bytes) -> MemberState | None:
@@ -42,6 +45,9 @@ class MemberState:
                 offset=int(doc["offset"]),
                 seen=int(doc["seen"]),
                 version=str(doc.get("version", "")),
+                shrunk=str(doc.get("shrunk", "")),
+                nosync=doc.get("nosync") is True,
+                zone=str(doc.get("zone", "")),
             )
         except (ValueError, KeyError, TypeError, RecursionError):
             return None

@@ -70,6 +70,13 @@ class Election:
             return False
         return term.ledger.promised(term.required(), core.now())
 
+    def gate_until(self) -> float:
+        """When the first of the promises that keep the gate open ends, by what is known now."""
+        term = self._core.term
+        if term is None:
+            return float("-inf")
+        return min((term.ledger.promised_until(m) for m in term.required()), default=float("inf"))
+
     def epoch(self) -> int:
         """The epoch that this node leads, or 0."""
         return self._core.term.epoch if self._core.term is not None else 0
@@ -110,7 +117,11 @@ class Election:
             position=position,
             seen_epoch=core.seen,
             bound=core.term is not None or not core.promise.expired(now),
-            eligible=core.may_lead and local.ready and (position is not None or core.seen == 0),
+            eligible=core.may_lead
+            and not core.nofailover
+            and local.ready
+            and (position is not None or core.seen == 0),
+            priority=core.priority,
             log_size=local.log_size,
         )
 

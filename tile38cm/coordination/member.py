@@ -66,6 +66,8 @@ class Core:
     hold_timeout: float = 10.0
     seen: int = 0
     may_lead: bool = True
+    priority: int = 0
+    nofailover: bool = False
     promise: Promise = Promise()
     #: The epoch to whose leader the last promise was given.
     promised_epoch: int = 0
@@ -115,6 +117,8 @@ class Core:
         local = self.local()
         if not self.may_lead:
             return "it is stopping"
+        if self.nofailover:
+            return "it is tagged nofailover"
         if not self.status_known:
             return "the status in Consul is not known yet"
         if not local.ready:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tile38cm.flags.sources import Value
 from tile38cm.flags.values import ConsulAddress, WrongValue, is_wildcard
-from tile38cm.settings import Address, ConsulSettings, Secret, Settings, TlsSettings
+from tile38cm.settings import Address, ConsulSettings, Secret, Settings, Tags, TlsSettings
 
 _LOOPBACK = ("127.", "localhost", "::1")
 
@@ -47,6 +47,13 @@ def settings_from(values: Mapping[str, Value]) -> Settings:
         hold_bytes=plain["hold.bytes"],
         backlog=plain["replication.backlog"],
         ttl_slack=plain["replication.ttl-slack"],
+        tags=Tags(
+            nofailover=plain["tag.nofailover"],
+            noread=plain["tag.noread"],
+            nosync=plain["tag.nosync"],
+            priority=plain["tag.priority"],
+            zone=plain["tag.zone"] or "",
+        ),
         max_clients=plain["max.clients"],
         max_request=plain["max.request"],
         log_format=plain["log.format"],

@@ -242,6 +242,28 @@ FLAGS: tuple[Flag, ...] = (
         values.duration(0.0, _HOUR),
     ),
     Flag(
+        "tag.nofailover", "TILE38CM_TAG_NOFAILOVER", "false", "", _CLUSTER,
+        "This node never stands for election by itself.", values.boolean, switch=True,
+    ),
+    Flag(
+        "tag.noread", "TILE38CM_TAG_NOREAD", "false", "", _CLUSTER,
+        "This node's Tile38 is not read through R.", values.boolean, switch=True,
+    ),
+    Flag(
+        "tag.nosync", "TILE38CM_TAG_NOSYNC", "false", "", _CLUSTER,
+        "This node is never let into the sync set: writes do not wait for it, and it cannot lead.",
+        values.boolean, switch=True,
+    ),
+    Flag(
+        "tag.priority", "TILE38CM_TAG_PRIORITY", "0", "N", _CLUSTER,
+        "Of equally advanced members the one with the highest priority leads.", values.count(0, 1000),
+    ),
+    Flag(
+        "tag.zone", "TILE38CM_TAG_ZONE", None, "NAME", _CLUSTER,
+        "Reads that go to another node go to one of the same zone first.", values.identifier,
+        otherwise="no zone",
+    ),
+    Flag(
         "max.clients", "TILE38CM_MAX_CLIENTS", "10000", "N", _LIMITS,
         "How many clients may be connected to W, and as many to R.", values.count(1, 1_000_000),
     ),

@@ -72,6 +72,8 @@ class Source:
         self._backlog = backlog
         self._on_log_lost = on_log_lost
         self._reign: Reign | None = None
+        #: Whether a member may be let into the sync set at all.
+        self.may_join: Callable[[str], bool] = lambda _: True
         self._followers: dict[str, _Follower] = {}
         self._tasks = Tasks()
 
@@ -169,7 +171,7 @@ class Source:
             self._offer(follower)
 
     def _offer(self, follower: _Follower) -> None:
-        if follower.acked >= follower.target:
+        if follower.acked >= follower.target and self.may_join(follower.member):
             self._election.admit(follower.member)
 
     def _lost(self, follower: _Follower, why: str) -> None:

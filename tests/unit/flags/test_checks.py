@@ -61,7 +61,8 @@ class SettingsTests(SynchronousTestCase):
             tls="files", tls_cert=cert, tls_key=key, tls_ca=ca, lease="2s", state_dir="/s", expect="3",
             ack="leader", min_insync="2", insync_timeout="6s", hold_timeout="0s", hold_bytes="1",
             replication_backlog="1MiB", max_clients="7", max_request="1MiB", log_format="json",
-            log_level="debug", **{"replication.ttl-slack": "6s"},
+            log_level="debug", tag_nosync="true", tag_zone="z", tag_priority="3",
+            **{"replication.ttl-slack": "6s"},
         )  # fmt: skip
         same = [f.name for f in fields(Settings) if getattr(changed, f.name) == getattr(settings(), f.name)]
         self.assertEqual(same, [])

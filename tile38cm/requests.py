@@ -1,0 +1,223 @@
+"""What operators ask for through keys in Consul: a switchover, a shrink of all logs.
+
+A request is a JSON object; whoever carried it out adds C{state} and C{said} to
+it, by compare-and-set, so that it is answered once::
+
+    switchover   {"candidate": "node2", "at": "2031-05-01T03:00:00Z"}     both optional
+    shrink       {"id": "anything new"}
+
+A shrink of the logs rewrites them to what the data needs.  The followers go
+first, one at a time; then the lead is handed over, and the old leader follows.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from tile38cm.coordination.cluster import ClusterView
+from tile38cm.coordination.consul import Consul, ConsulError, KeyValue
+from tile38cm.coordination.election import Election
+from tile38cm.coordination.store import ClusterStore
+from tile38cm.coordination.watch import Watch
+from tile38cm.handover import HandOver, NotHandedOver
+from tile38cm.model import Role
+from tile38cm.replication.intake import Intake
+from tile38cm.state import StateDirectory
+from tile38cm.tasks import Tasks, pause
+from tile38cm.tile38 import Tile38, Tile38Error
+
+SWITCHOVER = "switchover"
+SHRINK = "shrink"
+#: The lock that a node holds while its log is rewritten.
+TURN = "shrinking"
+#: Seconds between looks at requests that wait for something.
+EVERY = 0.25
+#: Seconds for one log to be rewritten.
+SHRINK_TIMEOUT = 600.0
+
+
+@frozen
+class Means:
+    """What is needed to carry requests out."""
+
+    clock: IReactorTime
+    consul: Consul
+    store: ClusterStore
+    election: Election
+    hand_over: HandOver
+    local: Tile38
+    intake: Intake
+    state: StateDirectory
+    view: Callable[[], ClusterView]
+    member: str
+
+
+class Requests:
+    """Carries out what is asked, as far as it is this node's part."""
+
+    _log = Logger()
+
+    def __init__(self, means: Means, announce: Callable[[], None]) -> None:
+        self._means = means
+        self._announce = announce
+        self._found: dict[str, KeyValue] = {}
+        self._tasks = Tasks()
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._tasks.start(self._run(), "carrying out requests")
+
+    async def stop(self) -> None:
+        """Look no more."""
+        await self._tasks.cancel()
+
+    def watches(self) -> list[Watch[KeyValue | None]]:
+        """What shows the requests; to be started and stopped by the owner."""
+        return [self._watch(name) for name in (SWITCHOVER, SHRINK)]
+
+    def _watch(self, name: str) -> Watch[KeyValue | None]:
+        consul, key = self._means.consul, self._means.store.key(name)
+        return Watch(
+            lambda index, wait: consul.get(key, index=index, wait=wait),
+            lambda found: self._seen(name, found),
+            self._means.clock,
+            name=f"requests for a {name}",
+        )
+
+    def _seen(self, name: str, found: KeyValue | None) -> None:
+        if found is None:
+            self._found.pop(name, None)
+        else:
+            self._found[name] = found
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._look(SWITCHOVER, self._switch_over)
+                await self._look(SHRINK, self._shrink)
+            except (ConsulError, Tile38Error) as e:
+                self._log.warn("a request has to wait: {e}", e=str(e))
+                await pause(self._means.clock, 1.0)
+            await pause(self._means.clock, EVERY)
+
+    async def _look(self, name: str, carry_out: Any) -> None:
+        found = self._found.get(name)
+        if found is None or not found.value:
+            return
+        try:
+            asked = json.loads(found.value)
+        except (ValueError, RecursionError):
+            asked = None
+        if not isinstance(asked, dict):
+            if self._leading():
+                await self._answer(found, {}, "refused", "the request is not a JSON object")
+        elif "state" not in asked:
+            await carry_out(found, asked)
+
+    async def _answer(self, found: KeyValue, asked: dict[str, Any], state: str, said: str) -> None:
+        """Write the outcome back, unless the request has changed meanwhile."""
+        self._log.info(
+            "{request}: {state}, {said}", request=found.key.rsplit("/", 1)[-1], state=state, said=said
+        )
+        done = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        text = json.dumps({**asked, "state": state, "said": said, "answered": done})
+        await self._means.consul.put(found.key, text.encode(), cas=found.modify_index)
+
+    def _leading(self) -> bool:
+        return self._means.election.leadership.role is Role.LEADER
+
+    # -- switchover -----------------------------------------------------------
+
+    async def _switch_over(self, found: KeyValue, asked: dict[str, Any]) -> None:
+        if not self._leading():
+            return
+        candidate, at = asked.get("candidate"), asked.get("at")
+        if not (candidate is None or isinstance(candidate, str)):
+            await self._answer(found, asked, "refused", "the candidate is not a name")
+            return
+        due = _due(at)
+        if due is None:
+            await self._answer(found, asked, "refused", f"{at!r} is not a time such as 2031-05-01T03:00:00Z")
+        elif due <= time.time():
+            state, said = await self._hand_over(candidate)
+            await self._answer(found, asked, state, said)
+
+    async def _hand_over(self, candidate: str | None) -> tuple[str, str]:
+        means = self._means
+        try:
+            leader = await means.hand_over(candidate)
+        except NotHandedOver as e:
+            return "refused", str(e)
+        finally:
+            means.election.come_back()
+            means.hand_over.writer.resume()
+        return "done", f"{leader} leads"
+
+    # -- shrink ---------------------------------------------------------------
+
+    async def _shrink(self, found: KeyValue, asked: dict[str, Any]) -> None:
+        wanted = asked.get("id")
+        if not isinstance(wanted, str) or not wanted:
+            if self._leading():
+                await self._answer(found, asked, "refused", "it has no id")
+            return
+        means = self._means
+        mine = means.state.now.shrunk == wanted
+        if not self._leading():
+            if not mine and means.intake.attached:
+                await self._shrink_here(wanted)
+            return
+        others = [m for m in means.view().members.values() if m.id != means.member]
+        if any(m.shrunk != wanted for m in others):
+            return  # their turn comes first
+        if mine:
+            await self._answer(found, asked, "done", "all logs are shrunk")
+        elif others:
+            state, said = await self._hand_over(None)
+            self._log.info("the lead goes elsewhere for the shrink: {said}", said=said)
+        else:
+            await self._shrink_here(wanted)
+
+    async def _shrink_here(self, wanted: str) -> None:
+        means = self._means
+        if not await means.store.take(TURN):
+            return
+        try:
+            before = await means.local.log_size()
+            await self._rewrite()
+            means.intake.mark()
+            after = await means.local.log_size()
+            self._log.info("the log was shrunk from {before} to {after} bytes", before=before, after=after)
+            means.state.change(shrunk=wanted)
+            self._announce()
+        finally:
+            await means.store.give_back(TURN)
+
+    async def _rewrite(self) -> None:
+        """Have Tile38 rewrite its log, and wait until it has."""
+        means = self._means
+        end = means.clock.seconds() + SHRINK_TIMEOUT
+        await means.local.aofshrink()
+        while await means.local.shrinking():
+            if means.clock.seconds() > end:
+                raise Tile38Error("Tile38 does not finish to shrink its log")
+            await pause(means.clock, 0.05)
+
+
+def _due(at: object) -> float | None:
+    """When a request is to be carried out, in seconds of the wall clock; C{None}: that is no time."""
+    if at is None:
+        return 0.0
+    try:
+        when = datetime.fromisoformat(str(at).replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
