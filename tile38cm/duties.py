@@ -221,6 +221,11 @@ class Duties:
         piece = min(size, FINGERPRINT)
         return size, await self._hands.local.aofmd5(size - piece, piece) or "" if piece else ""
 
+    async def log_unchanged(self) -> bool:
+        """Whether the log is still the one of this reign; fails with C{Tile38Error}."""
+        known = self._hands.state.now.fingerprint
+        return await self._fingerprint(known[0]) == known
+
     async def own_log_proven(self, led: int, fingerprint: tuple[int, str], size: int) -> bool:
         """Whether the log is still that of the epoch that this node led; fails with C{Tile38Error}."""
         known, _ = fingerprint

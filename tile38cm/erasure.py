@@ -92,7 +92,7 @@ class Erasure:
                 return parted
             self._log.warn(
                 "{n} commands that the cluster never saw are kept in {path}",
-                n=tail.commands,
+                n=tail.content.commands if tail.content is not None else 0,
                 path=str(tail.path),
             )
             return None

@@ -34,8 +34,8 @@ from tile38cm.coordination.term import LocalState
 from tile38cm.coordination.watch import Watch
 from tile38cm.duties import Duties, Hands
 from tile38cm.figures import Failovers, Figures, Lag
-from tile38cm.handover import HandOver
 from tile38cm.gatelog import GateLog
+from tile38cm.handover import HandOver
 from tile38cm.health import LocalHealth
 from tile38cm.model import Leadership, Position, Role
 from tile38cm.peers.accept import Identity, PeerGreeter
@@ -139,7 +139,8 @@ class Node:
         )
         self.election = Election(self.core)
         self.members = Members(self.election)
-        self.source = Source(self.tile38, reactor, self.election, self.backlog, self.election.resign)
+        self.source = Source(self.tile38, reactor, self.election, self.backlog, self._log_lost)
+        self.source.log_unchanged = self.duties.log_unchanged
         self.source.may_join = self._may_join
         self.duties.bind(self.election, self.members, self.source)
 
@@ -293,6 +294,11 @@ class Node:
     def _may_join(self, member: str) -> bool:
         state = self.discovery.view.members.get(member)
         return state is not None and not state.nosync
+
+    def _log_lost(self, why: str, replaced: bool) -> None:
+        if replaced:
+            self.duties.log_replaced()
+        self.election.resign(why)
 
     def _log_shorter(self) -> None:
         """Only a leader's own word for its log can be trusted here: a follower's falls to 0 at each cut."""

@@ -141,17 +141,23 @@ class Attach:
     """A follower's request for the log from where it stands; C{Position(0, 0)}: it is empty."""
 
     position: Position | None
+    #: With an unknown position: the size of the whole log, and a sum over it.
+    prefix: tuple[int, str] | None = None
 
     def words(self) -> tuple[bytes, ...]:
         """As it is sent behind the purpose."""
-        return position_words(self.position)
+        words = position_words(self.position)
+        if self.prefix is None:
+            return words
+        return (*words, b"%d" % self.prefix[0], self.prefix[1].encode())
 
     @classmethod
     def read(cls, words: Sequence[bytes]) -> Attach:
         """As it came; fails with L{BadMessage}."""
-        if len(words) != 2:
+        if len(words) not in (2, 4):
             raise BadMessage("expected a position")
-        return cls(read_position(words[0], words[1]))
+        prefix = (number(words[2]), words[3].decode("ascii", "replace")) if len(words) == 4 else None
+        return cls(read_position(words[0], words[1]), prefix)
 
 
 @frozen

@@ -17,6 +17,7 @@ from tile38cm.model import Position
 from tile38cm.peers.messages import Data
 from tile38cm.replication.backlog import Backlog
 from tile38cm.replication.history import EMPTY
+from tile38cm.replication.local_log import log_digest
 from tile38cm.replication.markers import commands, for_follower, is_own, lengthened, marker, packed, pair
 from tile38cm.replication.matching import Matcher, NoMatch
 from tile38cm.replication.recovery import Recovered, recover
@@ -60,6 +61,7 @@ class Intake:
         self._matcher: Matcher | None = None
         self._recovered: Recovered | None = None
         self._hopeless = False
+        self._prefix: tuple[int, str] | None = None
         self._unmarked = 0
         self._marking: IDelayedCall | None = None
         self._announced = 0
@@ -95,7 +97,7 @@ class Intake:
     def know(self, position: Position | None) -> None:
         """Set what is known by other means: a proof on disk, an own reign, an empty log."""
         self.position = self.acknowledged = position
-        self._matcher = self._recovered = None
+        self._matcher = self._recovered = self._prefix = None
         self._hopeless = False
 
     async def look(self) -> Position | None:
@@ -119,6 +121,16 @@ class Intake:
             n=len(recovered.behind),
         )
 
+    async def prefix(self) -> tuple[int, str] | None:
+        """The size of the log and a sum over it, for a leader to compare; made once.
+
+        That is how a node comes in that followed plainly until now.  Fails with C{Tile38Error}.
+        """
+        if self._prefix is None:
+            size = await self._local.log_size()
+            self._prefix = (size, await log_digest(self._local, size))
+        return self._prefix
+
     def give_up(self, why: str) -> None:
         """Nothing is known of the log, and nothing can be."""
         self._log.warn("the position cannot be found again: {why}", why=why)
@@ -134,7 +146,11 @@ class Intake:
 
     def begin(self) -> None:
         """A stream begins at C{position}: what the log holds behind that is to be found in it."""
-        self._matcher = None if self._recovered is None else Matcher(self._recovered.behind)
+        matcher = None if self._recovered is None else Matcher(self._recovered.behind)
+        if matcher is not None and matcher.done:
+            self.know(self.position)  # nothing but own expiries stand behind it
+        else:
+            self._matcher = matcher
 
     def skip(self, data: Data) -> Data | None:
         """What of C{data} the log does not hold yet; C{None}: it holds all of it, perhaps more.

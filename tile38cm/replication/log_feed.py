@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import md5
 from typing import Protocol as TypingProtocol
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -13,11 +14,14 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tile38cm.replication.stream import Chunk, Spliced, StreamRefused, StreamSplitter
-from tile38cm.tile38 import Tile38
+from tile38cm.tasks import Tasks
+from tile38cm.tile38 import Tile38, Tile38Error
 from tile38cm.wire.resp import encode_request
 
 #: A command that may be cut by a splice waits so long (seconds) for the byte behind it.
 RELEASE_AFTER = 0.02
+#: So many bytes of the log are remembered, to know it again.
+REMEMBERED = 512
 #: Tries to connect to the local Tile38 before the log is given up for lost.
 CONNECT_TRIES = 3
 
@@ -28,8 +32,11 @@ class Sink(TypingProtocol):
     def deliver(self, chunk: Chunk, end: int) -> None:
         """A chunk; if it is data, it ends at byte C{end} of the log."""
 
-    def ended(self, why: str) -> None:
-        """Nothing more comes; told once, unless the feed was stopped."""
+    def ended(self, why: str, replaced: bool) -> None:
+        """Nothing more comes; told once, unless the feed was stopped.
+
+        @param replaced: Tile38 answers, but its log is another one than before.
+        """
 
 
 @implementer(IPushProducer)
@@ -51,17 +58,22 @@ class LogFeed:
         self._paused = False
         self._stopped = False
         self._failures = 0
+        self._last = b""
+        self._tasks = Tasks()
         #: How often C{PUBLISH} was found in the middle of a command.
         self.splices = 0
 
     def start(self) -> None:
         """Connect and begin."""
+        self._connect()
+
+    def _connect(self) -> None:
         connecting = connectProtocol(self._local.endpoint, _Reader(self))
         self._connecting = connecting
         connecting.addErrback(self._not_connected)
 
     def stop(self) -> None:
-        """End; the sink is told nothing."""
+        """End; the sink is told nothing, and what is under way finds nothing to do."""
         self._stopped = True
         if self._connecting is not None:
             self._connecting.cancel()
@@ -92,13 +104,26 @@ class LogFeed:
         self._failures += 1
         if self._failures >= CONNECT_TRIES:
             self._stopped = True
-            self._sink.ended(f"the local log cannot be read: {why}")
+            self._sink.ended(f"the local log cannot be read: {why}", False)
         else:
             self._clock.callLater(0.05 * self._failures, self._again)
 
     def _again(self) -> None:
+        """Go on where it ended, if it is still the same log: a rewrite of the log cuts its streams."""
         if not self._stopped:
-            self.start()
+            self._tasks.start(self._go_on(), "reading the log again")
+
+    async def _go_on(self) -> None:
+        last = self._last
+        try:
+            found = await self._local.aofmd5(self._pos - len(last), len(last)) if last else ""
+        except Tile38Error as e:
+            self._failed(str(e))
+            return
+        if last and found != md5(last, usedforsecurity=False).hexdigest():
+            self.refused("it does not hold what it held")
+        elif not self._stopped:
+            self._connect()
 
     def connected(self, reader: _Reader) -> None:
         """The connection is there: log in if need be, and ask for the log."""
@@ -116,7 +141,9 @@ class LogFeed:
         """Whole commands have come."""
         self._failures = 0
         for chunk in chunks:
-            self._pos += chunk.count
+            if chunk.count:
+                self._pos += chunk.count
+                self._last = (self._last + chunk.payload[-REMEMBERED:])[-REMEMBERED:]
             self._sink.deliver(chunk, self._pos)
 
     def spliced(self, broken: Spliced) -> None:
@@ -124,14 +151,13 @@ class LogFeed:
         self.splices += 1
         self.chunks(broken.chunks)
         self._reader = None
-        if not self._stopped:
-            self.start()
+        self._again()
 
     def refused(self, why: str) -> None:
         """Tile38 will not give the log from here: it is shorter, or another one."""
         if not self._stopped:
             self._stopped = True
-            self._sink.ended(f"the local log was refused: {why}")
+            self._sink.ended(f"the local log is another one: {why}", True)
 
     def lost(self, why: str) -> None:
         """The connection broke."""

@@ -184,7 +184,8 @@ class Replica:
         self, leader: str, epoch: int, endpoint: IStreamClientEndpoint, position: Position | None
     ) -> None:
         """Begin one connection to a leader."""
-        conn = await self._dialer.dial(endpoint, BRIDGE, *Attach(position).words())
+        prefix = await self._intake.prefix() if position is None else None
+        conn = await self._dialer.dial(endpoint, BRIDGE, *Attach(position, prefix).words())
         message = await self._dialer.reply(conn, DIAL_TIMEOUT * 2)
         if message[0] == OVER:
             conn.close("starting over")
@@ -198,7 +199,11 @@ class Replica:
         self._session = session
         conn.receive = lambda words: self._receive(session, words)
         conn.lost = lambda why: self._lost(session, why)
-        if not self._allowed or self.position != position:
+        if position is None and self.position is None:
+            self._intake.know(
+                resume.position
+            )  # the leader has found that our log is the beginning of its own
+        elif not self._allowed or self.position != position:
             self._cut("the position has moved meanwhile")
             return
         self._say(f"following {leader} in epoch {epoch} from {resume.position}", good=True)

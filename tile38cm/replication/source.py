@@ -7,7 +7,7 @@ follower acknowledges offsets on the same connection.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from attrs import define, frozen
 from twisted.internet.interfaces import IReactorTime
@@ -15,10 +15,12 @@ from twisted.logger import Logger
 
 from tile38cm.coordination.election import Election
 from tile38cm.coordination.status import EpochRecord
+from tile38cm.model import Position
 from tile38cm.peers.connection import PeerConnection
 from tile38cm.peers.messages import ACK, EPOCH, OVER, PUBLISH, Attach, BadMessage, Data, Resume, number
 from tile38cm.replication.backlog import Backlog
 from tile38cm.replication.history import EMPTY, Continue, PresentLog, StartOver, plan
+from tile38cm.replication.local_log import log_digest
 from tile38cm.replication.log_feed import LogFeed
 from tile38cm.replication.stream import Chunk, Kind
 from tile38cm.tasks import Tasks
@@ -53,7 +55,8 @@ class _Follower:
 class Source:
     """Feeds all followers of this node while it leads.
 
-    @param on_log_lost: told when the local log ends, so that the term must end too.
+    @param on_log_lost: told when the local log ends, so that the term must end too, and
+        whether Tile38 has another log now.
     """
 
     _log = Logger()
@@ -64,7 +67,7 @@ class Source:
         clock: IReactorTime,
         election: Election,
         backlog: Backlog,
-        on_log_lost: Callable[[str], None],
+        on_log_lost: Callable[[str, bool], None],
     ) -> None:
         self._local = local
         self._clock = clock
@@ -72,6 +75,8 @@ class Source:
         self._backlog = backlog
         self._on_log_lost = on_log_lost
         self._reign: Reign | None = None
+        #: Whether the local log is still the one that this node leads with; may fail with C{Tile38Error}.
+        self.log_unchanged: Callable[[], Awaitable[bool]] = _unchanged
         #: Whether a member may be let into the sync set at all.
         self.may_join: Callable[[str], bool] = lambda _: True
         self._followers: dict[str, _Follower] = {}
@@ -107,14 +112,21 @@ class Source:
     async def _attach(self, conn: PeerConnection, attach: Attach, reign: Reign) -> None:
         try:
             end = await self._local.log_size()
+            unchanged = await self.log_unchanged()
+            adopted = await self._equal(attach.prefix, end)
         except Tile38Error as e:
             conn.error(f"NOTLEADER {e}")
             return
-        if self._reign is not reign:
+        if self._reign is not reign or not unchanged:
             conn.error("NOTLEADER this node leads no more")
+            if not unchanged:
+                self._on_log_lost("the local log was rewritten", True)
             return
         log = PresentLog(reign.epoch, end, reign.same_log)
         decision = plan(attach.position, reign.records, log, self._backlog)
+        if adopted is not None:
+            self._log.info("{member} has the first {n} bytes of this log", member=conn.peer, n=adopted)
+            decision = Continue(Position(reign.epoch, adopted), (), adopted)
         if isinstance(decision, StartOver):
             self._start_over(conn, decision)
         elif attach.position == EMPTY and not self._election.expel(conn.peer):
@@ -122,6 +134,12 @@ class Source:
             conn.error("WAIT it is being taken out of the sync set")
         else:
             self._continue(conn, decision, reign, end)
+
+    async def _equal(self, prefix: tuple[int, str] | None, end: int) -> int | None:
+        """How much of our log a follower's whole log is, if it is that; fails with C{Tile38Error}."""
+        if prefix is None or not 0 < prefix[0] <= end:
+            return None
+        return prefix[0] if await log_digest(self._local, prefix[0]) == prefix[1] else None
 
     def _start_over(self, conn: PeerConnection, decision: StartOver) -> None:
         """It erases its data, so it must be out of the sync set for certain."""
@@ -198,7 +216,12 @@ class _Sink:
         else:
             self.follower.conn.send(PUBLISH, chunk.payload)
 
-    def ended(self, why: str) -> None:
+    def ended(self, why: str, replaced: bool) -> None:
         """The local log gives nothing more."""
         self.follower.conn.close(why)
-        self.source._on_log_lost(why)
+        self.source._on_log_lost(why, replaced)
+
+
+async def _unchanged() -> bool:
+    """Nobody can tell."""
+    return True
