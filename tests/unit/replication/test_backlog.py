@@ -34,25 +34,25 @@ def held(backlog: Backlog) -> list[Data]:
 class Naive:
     """Every byte that was delivered, each with its place."""
 
-    bytes: list[tuple[int, int, int]] = field(factory=list)
+    all: list[tuple[int, int, int]] = field(factory=list)
 
     def append(self, data: Data) -> None:
-        self.bytes += [(data.epoch, data.start + n, byte) for n, byte in enumerate(data.payload)]
+        self.all += [(data.epoch, data.start + n, byte) for n, byte in enumerate(data.payload)]
 
     def range(self, epoch: int, start: int, end: int) -> bytes | None:
         """Those bytes, if all are there."""
-        found = [byte for e, at, byte in self.bytes if e == epoch and start <= at < end]
+        found = [byte for e, at, byte in self.all if e == epoch and start <= at < end]
         return bytes(found) if len(found) == end - start else None
 
     def behind(self, position: Position) -> list[tuple[int, int, int]]:
-        return [each for each in self.bytes if each[:2] >= (position.epoch, position.offset)]
+        return [each for each in self.all if each[:2] >= (position.epoch, position.offset)]
 
 
 def placed(pieces: list[Data]) -> list[tuple[int, int, int]]:
     naive = Naive()
     for data in pieces:
         naive.append(data)
-    return naive.bytes
+    return naive.all
 
 
 class BacklogMachine(RuleBasedStateMachine):
@@ -125,7 +125,7 @@ class BacklogMachine(RuleBasedStateMachine):
         """It holds what it says, no more than the limit, and nothing older is gone first."""
         kept = placed(held(self.backlog))
         assert self.backlog.size == len(kept) <= 60
-        assert kept == self.naive.bytes[len(self.naive.bytes) - len(kept) :]
+        assert kept == self.naive.all[len(self.naive.all) - len(kept) :]
 
 
 class BacklogTests(SynchronousTestCase):

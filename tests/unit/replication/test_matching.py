@@ -214,14 +214,20 @@ class MatcherTests(SynchronousTestCase):
 
     def test_expiries(self) -> None:
         """Only what Tile38 itself writes when a lifetime ends is taken for that."""
-        for words in ((b"del", b"a", b"i"), (b"delhook", b"h"), (b"delchan", b"c")):
-            self.assertTrue(expired_here(words))
-        for words in ((b"DEL", b"a", b"i"), (b"del", b"a", b"i", b"ERRON404"), (b"drop", b"a"), (b"delhook",)):
-            self.assertFalse(expired_here(words))
+        for own in (b"del a i", b"delhook h", b"delchan c"):
+            self.assertTrue(expired_here(own.split()))
+        for other in (b"DEL a i", b"del a i ERRON404", b"drop a", b"delhook"):
+            self.assertFalse(expired_here(other.split()))
 
     def test_traces(self) -> None:
         """A plain SET always leaves a trace, also in the small letters of a shrunk log; nothing else must."""
         for words in (b"SET a i EX 5 POINT 1 2", b"set a i string x", b"SET nx xx STRING nx1"):
             self.assertFalse(may_leave_no_trace(words.split()))
-        for words in (b"SET a i NX POINT 1 2", b"SET a i POINT 1 2 xx", b"DEL a i", b"SETCHAN a NEARBY b", b"DROP a"):
+        for words in (
+            b"SET a i NX POINT 1 2",
+            b"SET a i POINT 1 2 xx",
+            b"DEL a i",
+            b"SETCHAN a NEARBY b",
+            b"DROP a",
+        ):
             self.assertTrue(may_leave_no_trace(words.split()))
