@@ -41,7 +41,7 @@ LEVELS: tuple[tuple[tuple[str, ...], ...], ...] = (
     ),
     (("peers",), ("health",), ("coordination.cluster",), ("coordination.store", "coordination.secret")),
     (("proxy",), ("replication",), ("operate",)),
-    (("duties",), ("routing",), ("figures",), ("erasure",), ("handover",)),
+    (("duties",), ("routing",), ("gatelog",), ("figures",), ("erasure",), ("handover",)),
     (("requests",),),
     (("node",),),
     (("service",),),
