@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
@@ -15,6 +15,9 @@ from twisted.python.failure import Failure
 async def pause(clock: IReactorTime, seconds: float) -> None:
     """Go on after C{seconds}; cancelled with whoever waits."""
     await deferLater(clock, seconds)
+
+
+T = TypeVar("T")
 
 
 class Tasks:
@@ -53,6 +56,33 @@ class Tasks:
         for task in running:
             task.cancel()
         await ended
+
+
+class Interruptible:
+    """One piece of waiting at a time that may turn out to be in vain."""
+
+    def __init__(self) -> None:
+        self._task: Deferred[Any] | None = None
+        self._interrupted = False
+
+    async def run(self, work: Coroutine[Deferred[Any], Any, T]) -> T | None:
+        """The result of C{work}; C{None} if it was interrupted."""
+        task = Deferred.fromCoroutine(work)
+        self._task, self._interrupted = task, False
+        try:
+            return await task
+        except CancelledError:
+            if self._interrupted:
+                return None
+            raise
+        finally:
+            self._task = None
+
+    def interrupt(self) -> None:
+        """Give up what is waited for, if anything is."""
+        if self._task is not None:
+            self._interrupted = True
+            self._task.cancel()
 
 
 def _end_of(task: Deferred[Any]) -> Deferred[None]:

@@ -24,7 +24,7 @@ from tile38cm.peers.messages import (
     read_answer,
     read_beat,
 )
-from tile38cm.tasks import Tasks, pause
+from tile38cm.tasks import Interruptible, Tasks, pause
 
 
 class Members:
@@ -106,6 +106,7 @@ class Promising:
         self._tasks = Tasks()
         self._conn: PeerConnection | None = None
         self._heard = 0.0
+        self._dialing = Interruptible()
         self._target: tuple[str, int] | None = None
         #: Told the leader's log size with each heartbeat.
         self.on_beat: Callable[[Heartbeat], None] = lambda _: None
@@ -125,15 +126,20 @@ class Promising:
     def leader_changed(self) -> None:
         """Look again at once, not at the next round."""
         line = self._leader()
-        if self._conn is not None and (line is None or line[:2] != self._target):
-            self._close("the leader has changed")
+        target = None if line is None else line[:2]
+        if target != self._target:
+            # A dial to a frozen leader would keep the next one waiting.
+            self._dialing.interrupt()
+            if self._conn is not None:
+                self._close("the leader has changed")
 
     async def _run(self) -> None:
         step = self._lease / BEATS_PER_LEASE
         while True:
             line = self._leader()
             if line is not None and self._conn is None:
-                await self._connect(*line)
+                self._target = line[:2]
+                await self._dialing.run(self._connect(*line))
             await pause(self._clock, step / 2)
             if self._conn is not None and self._clock.seconds() - self._heard > self._lease:
                 self._close("no heartbeat came")
@@ -146,7 +152,7 @@ class Promising:
         except PeerError as e:
             self._log.debug("no heartbeats from {leader}: {e}", leader=leader, e=str(e))
             return
-        self._conn, self._target, self._heard = conn, (leader, epoch), self._clock.seconds()
+        self._conn, self._heard = conn, self._clock.seconds()
         conn.receive = lambda message: self._receive(conn, message)
         conn.lost = lambda why: self._lost(conn, why)
 
@@ -167,9 +173,9 @@ class Promising:
 
     def _lost(self, conn: PeerConnection, why: str) -> None:
         if self._conn is conn:
-            self._conn = self._target = None
+            self._conn = None
 
     def _close(self, why: str) -> None:
-        conn, self._conn, self._target = self._conn, None, None
+        conn, self._conn = self._conn, None
         if conn is not None:
             conn.close(why)

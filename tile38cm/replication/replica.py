@@ -36,7 +36,7 @@ from tile38cm.replication.intake import Intake
 from tile38cm.replication.local_log import LogError
 from tile38cm.replication.matching import NoMatch
 from tile38cm.replication.virtual_leader import AttachError
-from tile38cm.tasks import Tasks, pause
+from tile38cm.tasks import Interruptible, Tasks, pause
 from tile38cm.tile38 import Tile38Error
 
 LeaderLine = Callable[[], "tuple[str, int, IStreamClientEndpoint] | None"]
@@ -87,6 +87,8 @@ class Replica:
         self._tasks = Tasks()
         self._session: _Session | None = None
         self._allowed = True
+        self._dialing = Interruptible()
+        self._asking: tuple[str, int] | None = None
         self._said = ""
         #: Keeps what the cluster lacks, then empties Tile38; told why, returns where the node stands.
         self.erase: Callable[[str], Awaitable[Position]] = _nothing_to_erase
@@ -135,6 +137,9 @@ class Replica:
         """Look at once whether the connection is still to whoever leads."""
         line = self._leader()
         session = self._session
+        if line is None or line[:2] != self._asking:
+            # A call to a frozen leader would keep the next one waiting.
+            self._dialing.interrupt()
         if session is not None and (line is None or line[:2] != (session.leader, session.epoch)):
             self._cut("the leader has changed")
 
@@ -185,8 +190,11 @@ class Replica:
     ) -> None:
         """Begin one connection to a leader."""
         prefix = await self._intake.prefix() if position is None else None
-        conn = await self._dialer.dial(endpoint, BRIDGE, *Attach(position, prefix).words())
-        message = await self._dialer.reply(conn, DIAL_TIMEOUT * 2)
+        self._asking = (leader, epoch)
+        answer = await self._dialing.run(self._ask(endpoint, Attach(position, prefix)))
+        if answer is None:
+            return
+        conn, message = answer
         if message[0] == OVER:
             conn.close("starting over")
             await self._start_over(message[1].decode("utf-8", "replace") if len(message) > 1 else "")
@@ -212,6 +220,13 @@ class Replica:
             self._stage(Stage.MATCHING)
         else:
             await self._attach(session)
+
+    async def _ask(
+        self, endpoint: IStreamClientEndpoint, attach: Attach
+    ) -> tuple[PeerConnection, list[bytes]]:
+        """Call a leader, and hear what it says to our position."""
+        conn = await self._dialer.dial(endpoint, BRIDGE, *attach.words())
+        return conn, await self._dialer.reply(conn, DIAL_TIMEOUT * 2)
 
     async def _attach(self, session: _Session, held: Sequence[list[bytes]] = ()) -> None:
         """From here on what comes goes to Tile38, C{held} first."""
