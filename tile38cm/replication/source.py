@@ -161,6 +161,8 @@ class Source:
         self._log.info("{member} continues at {begin}", member=conn.peer, begin=str(decision.begin))
         conn.send(*Resume(decision.begin, decision.length(end)).words())
         for segment in decision.segments:
+            if segment.epoch != decision.begin.epoch:
+                conn.send(EPOCH, b"%d" % segment.epoch, b"%d" % segment.start)
             for data in self._backlog.read(segment.epoch, segment.start, segment.end):
                 conn.send(*data.words())
         if decision.segments:
