@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
-from tile38cm.proxy.exchange import LOST_TOO_OFTEN, UNCERTAIN, Batch, Exchange, State, Verdict
+from tile38cm.proxy.exchange import LOST_TOO_OFTEN, PERHAPS, UNCERTAIN, Batch, Exchange, State, Verdict
 from tile38cm.proxy.hold import Held
 from tile38cm.proxy.link import Link
 from tile38cm.proxy.sides import Side
@@ -175,6 +175,7 @@ class Conversation:
         if exchange.state is not State.SENT:
             return
         if reply.startswith(b"-" + self._side.elsewhere.encode()) and not self._link.sealed:
+            exchange.doubtful |= reply.rstrip().endswith(PERHAPS)
             self._landed(exchange)
             exchange.hold_again()
             self._link.retire()
@@ -309,11 +310,10 @@ class Conversation:
             exchange.hold_again()
         elif not exchange.command.repeatable:
             self._uncertain(exchange)
-        elif exchange.losses >= MAX_LOSSES:
-            exchange.settle(LOST_TOO_OFTEN)
         else:
-            exchange.losses += 1
-            exchange.hold_again()
+            exchange.lose()
+            if exchange.losses > MAX_LOSSES:
+                self._refuse(exchange, LOST_TOO_OFTEN)
 
     def _give_up(self, exchange: Exchange, problem: str) -> None:
         """It waited too long, held or for its release."""
@@ -324,10 +324,11 @@ class Conversation:
         if exchange is self._live:
             self._live = None
             self._link.leave()
-        if under_way and exchange.command.leader:
-            self._uncertain(exchange)
-        else:
-            exchange.settle(problem)
+        exchange.doubtful |= under_way and exchange.command.leader
+        self._refuse(exchange, problem)
+
+    def _refuse(self, exchange: Exchange, problem: str) -> None:
+        self._side.counters.uncertain += not exchange.refuse(problem)
 
     def _uncertain(self, exchange: Exchange) -> None:
         self._side.counters.uncertain += 1
@@ -348,7 +349,8 @@ class Conversation:
         # Not as JSON, whatever OUTPUT says: it is for the node, not for its client.
         exchange.state = State.SETTLED
         exchange.batch = None
-        exchange.reply = b"-%b tile38cm: not executed\r\n" % self._side.elsewhere.encode()
+        what = PERHAPS if exchange.doubtful else b"not executed"
+        exchange.reply = b"-%b tile38cm: %b\r\n" % (self._side.elsewhere.encode(), what)
         self._kept += len(exchange.reply)
 
     # -- accounts

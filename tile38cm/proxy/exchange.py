@@ -25,6 +25,8 @@ UNCERTAIN = (
     "UNCERTAIN the server was lost before it confirmed this command:"
     " it may or may not have been applied, check before you repeat it"
 )
+#: A node that turns another one's request away may have tried it before it lost its server.
+PERHAPS = b"perhaps executed"
 LOST_TOO_OFTEN = "ERR the server was lost each time this command was sent"
 HOLD_FULL = "ERR too many requests are waiting for a leader: this node's memory for them is full"
 
@@ -72,6 +74,8 @@ class Exchange:
     budgeted: bool = False
     #: How often it was lost with its server.
     losses: int = 0
+    #: A write that is held again after it had been sent: the first attempt may have been applied.
+    doubtful: bool = False
 
     def settle(self, problem: str) -> None:
         """Answer with an error of our own."""
@@ -79,6 +83,20 @@ class Exchange:
         self.problem = problem
         self.reply = b""
         self.batch = None
+
+    def refuse(self, problem: str) -> bool:
+        """Answer with an error that says that nothing was done, unless something may have been.
+
+        @return: whether nothing was.
+        """
+        self.settle(UNCERTAIN if self.doubtful else problem)
+        return not self.doubtful
+
+    def lose(self) -> None:
+        """Its server is gone, and with it the answer; it will be sent again."""
+        self.losses += 1
+        self.doubtful = self.command.leader
+        self.hold_again()
 
     def hold_again(self) -> None:
         """Forget that it was sent; it will be sent again."""

@@ -67,7 +67,7 @@ class Held:
                 self._counters.held += 1
             else:
                 fitted = False
-                exchange.settle(HOLD_FULL)
+                self._counters.uncertain += not exchange.refuse(HOLD_FULL)
         return fitted
 
     def forget(self, exchange: Exchange) -> None:

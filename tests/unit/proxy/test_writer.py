@@ -204,6 +204,32 @@ class LossTests(SynchronousTestCase):
             self.bench.clock.advance(0.5)
         self.assertEqual(self.caller.got(), b"-ERR the server was lost each time this command was sent\r\n")
 
+    def test_deadly_write(self) -> None:
+        """A write that was lost with each server it met may have been applied by one of them."""
+        self.caller.send(SET)
+        for _ in range(5):
+            self.bench.here.last.lose()
+            self.bench.clock.advance(0.5)
+        self.assertTrue(self.caller.got().startswith(b"-UNCERTAIN "))
+
+    def test_lost_then_late(self) -> None:
+        """A write that was sent once, and then waited in vain for another leader, may have been applied."""
+        self.caller.send(SET, GET)
+        self.bench.routes.change(leader=None)
+        self.bench.clock.pump([0.1] * 101)
+        first, second = self.caller.got().splitlines()
+        self.assertTrue(first.startswith(b"-UNCERTAIN "), first)
+        self.assertTrue(second.startswith(b"-ERR no leader"), second)
+        self.assertEqual(self.bench.side.counters.uncertain, 1)
+
+    def test_lost_then_no_room(self) -> None:
+        """A write that was sent once, and for which there is no room any more, may have been applied."""
+        bench = Bench(hold_bytes=0)
+        caller = bench.caller()
+        caller.send(SET)
+        bench.routes.change(leader=None)
+        self.assertTrue(caller.got().startswith(b"-UNCERTAIN "))
+
     def test_server_is_no_leader(self) -> None:
         """A server whose ROLE is not the leader's has acknowledged nothing."""
         self.caller.send(DEL)
@@ -422,9 +448,23 @@ class PeerTests(SynchronousTestCase):
         peer.send(DEL)
         self.bench.routes.change(leader=self.there)
         first, second, third = peer.got().splitlines()
-        self.assertTrue(first.startswith(b"-NOTLEADER "))
+        self.assertEqual(first, b"-NOTLEADER tile38cm: perhaps executed")
         self.assertTrue(second.startswith(b"-UNCERTAIN "))
-        self.assertTrue(third.startswith(b"-NOTLEADER "))
+        self.assertEqual(third, b"-NOTLEADER tile38cm: not executed")
+
+    def test_turned_away_in_doubt(self) -> None:
+        """A write that the old leader may have applied is uncertain when no other leader comes in time."""
+        self.bench.routes.leader = self.there
+        caller = self.bench.caller()
+        caller.send(SET, SET)
+        self.there.last.reply(
+            b"-NOTLEADER tile38cm: perhaps executed\r\n-NOTLEADER tile38cm: not executed\r\n"
+        )
+        self.bench.routes.change(leader=None)
+        self.bench.clock.pump([0.1] * 101)
+        first, second = caller.got().splitlines()
+        self.assertTrue(first.startswith(b"-UNCERTAIN "), first)
+        self.assertTrue(second.startswith(b"-ERR no leader"), second)
 
     def test_not_in_json(self) -> None:
         """The word between nodes is the same whatever OUTPUT the client chose."""
