@@ -114,11 +114,11 @@ class Node:
         """What its Tile38 says of itself, asked directly."""
         return self.tile38.server()
 
-    def ids(self, key: str) -> set[str]:
-        """The ids of a collection in its own Tile38."""
-        found = self.tile38.command("SCAN", key, "LIMIT", 10_000_000, "IDS", timeout=30)
+    def objects(self, key: str) -> dict[str, str]:
+        """A collection in its own Tile38: each id with all that is known of it."""
+        found = self.tile38.command("SCAN", key, "LIMIT", 10_000_000, timeout=30)
         assert isinstance(found, list)
-        return set(found[1])
+        return {item[0]: str(item[1:]) for item in found[1]}
 
     def writable(self) -> bool:
         """Whether its Tile38 takes writes from whoever reaches its port."""
@@ -301,13 +301,17 @@ class Lab:
         wanted = nodes or tuple(self.nodes)
 
         def same() -> bool:
-            first, *rest = [
-                node.tile38.command("SCAN", key, "LIMIT", 10_000_000, timeout=30) for node in wanted
-            ]
-            return all(other == first for other in rest)
+            first, *rest = [node.objects(key) for node in wanted]
+            for node, other in zip(wanted[1:], rest, strict=True):
+                if other != first:
+                    unlike = sorted({str(each) for each in first.items() ^ other.items()})
+                    raise Unsettled(
+                        f"{len(first)} on {wanted[0].id}, {len(other)} on {node.id}: {unlike[:9]}"
+                    )
+            return True
 
         wait_for(same, f"the same {key!r} on {[n.id for n in wanted]}", timeout, every=0.1)
-        return wanted[0].ids(key)
+        return set(wanted[0].objects(key))
 
     def others(self, node: Node) -> list[Node]:
         """All nodes but one."""
