@@ -20,7 +20,7 @@ import itertools
 from collections.abc import Callable
 from random import Random
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from tests.unit.coordination.simconsul import Consul
 from tests.unit.coordination.simnode import Node, Waiting
@@ -102,6 +102,8 @@ class Options:
     #: A follower acknowledges what it has of a full copy before that is whole.
     ack_copies: bool = False
     persist_seen: bool = True
+    #: How likely it is that a client writes at each tick of a node that leads.
+    busy: float = 0.0
 
 
 @define(eq=False)
@@ -248,21 +250,26 @@ class World:
         return status is not None and all(self.nodes[name].position is None for name in status.sync_set)
 
 
+#: The most that each kind of trouble is given.
+WORST = {
+    "late": 0.4,
+    "lost": 0.4,
+    "doubled": 0.4,
+    "stream_late": 0.4,
+    "consul_late": 0.6,
+    "consul_lost": 0.4,
+    "local_late": 0.3,
+    "old_news": 0.2,
+}
+
+
 def storm(rng: Random) -> Weather:
-    """Some weather; each walk has its own habits."""
-
-    def some(most: float) -> float:
-        return rng.choice((0.0, most * rng.random() ** 2, most * rng.random()))
-
-    return evolve(
-        CALM,
-        late=some(0.4),
-        lost=some(0.4),
-        doubled=some(0.4),
-        stream_late=some(0.4),
-        consul_late=some(0.5),
-        consul_lost=some(0.4),
-        local_late=some(0.3),
-        old_news=some(0.2),
-        storm=rng.choice((0.5, 1.5, 3.0, 8.0)),
-    )
+    """Some weather: a little of everything, or one or two kinds of trouble and no other."""
+    longest = rng.choice((0.5, 1.5, 3.0, 8.0))
+    if rng.random() < 0.4:
+        some = {kind: WORST[kind] for kind in rng.sample(sorted(WORST), rng.choice((1, 2)))}
+    else:
+        some = {
+            kind: most * rng.choice((0.0, rng.random() ** 2, rng.random())) for kind, most in WORST.items()
+        }
+    return Weather(storm=longest, **some)

@@ -100,6 +100,8 @@ class Node(Replica):
         if self.waiting:
             self.election.wanted(self.waiting[-1].offset)
         self._reply()
+        if self.election.epoch() and self.world.rng.random() < self.world.options.busy:
+            self.write()
         self._look_after_links()
 
     def _watch(self) -> None:

@@ -187,6 +187,7 @@ def walk(seed: int, trace: list[str] | None = None) -> World:
         watch=rng.choice((0.2, 1.0, 3.0)),
         expect=rng.choice((1, 2)),
         ack_copies=rng.random() < 0.5,
+        busy=rng.choice((0.0, 0.0, 0.3)),
     )
     world = World.build(rng, rng.choice((2, 3, 3, 3, 4)), options, founded=rng.random() < 0.85)
     world.trace = trace
