@@ -5,6 +5,10 @@ it, by compare-and-set, so that it is answered once::
 
     switchover   {"candidate": "node2", "at": "2031-05-01T03:00:00Z"}     both optional
     shrink       {"id": "anything new"}
+    failover     {"candidate": "node2", "old_leader_is_dead": true}
+
+A forced failover is for when no member of the sync set comes back: the candidate
+leads with what it has, alone, and what only others had is gone.
 
 A shrink of the logs rewrites them to what the data needs.  The followers go
 first, one at a time; then the lead is handed over, and the old leader follows.
@@ -19,7 +23,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from attrs import frozen
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 
 from tile38cm.coordination.cluster import ClusterView
@@ -29,6 +33,8 @@ from tile38cm.coordination.store import ClusterStore
 from tile38cm.coordination.watch import Watch
 from tile38cm.handover import HandOver, NotHandedOver
 from tile38cm.model import Role
+from tile38cm.peers.connection import PeerError
+from tile38cm.peers.dial import PeerDialer
 from tile38cm.replication.intake import Intake
 from tile38cm.state import StateDirectory
 from tile38cm.tasks import Tasks, pause
@@ -36,10 +42,13 @@ from tile38cm.tile38 import Tile38, Tile38Error
 
 SWITCHOVER = "switchover"
 SHRINK = "shrink"
+FAILOVER = "failover"
 #: The lock that a node holds while its log is rewritten.
 TURN = "shrinking"
 #: Seconds between looks at requests that wait for something.
 EVERY = 0.25
+#: Seconds for a member to lead that was forced to; for its leader to show that it lives.
+FORCE_TIMEOUT, FORCE_ASK = 30.0, 2.0
 #: Seconds for one log to be rewritten.
 SHRINK_TIMEOUT = 600.0
 
@@ -50,6 +59,9 @@ class Means:
 
     clock: IReactorTime
     consul: Consul
+    dialer: PeerDialer
+    #: All other known nodes, or the named ones, with the way to their W.
+    others: Callable[[frozenset[str] | None], dict[str, IStreamClientEndpoint]]
     store: ClusterStore
     election: Election
     hand_over: HandOver
@@ -81,7 +93,7 @@ class Requests:
 
     def watches(self) -> list[Watch[KeyValue | None]]:
         """What shows the requests; to be started and stopped by the owner."""
-        return [self._watch(name) for name in (SWITCHOVER, SHRINK)]
+        return [self._watch(name) for name in (SWITCHOVER, SHRINK, FAILOVER)]
 
     def _watch(self, name: str) -> Watch[KeyValue | None]:
         consul, key = self._means.consul, self._means.store.key(name)
@@ -103,6 +115,7 @@ class Requests:
             try:
                 await self._look(SWITCHOVER, self._switch_over)
                 await self._look(SHRINK, self._shrink)
+                await self._look(FAILOVER, self._force)
             except (ConsulError, Tile38Error) as e:
                 self._log.warn("a request has to wait: {e}", e=str(e))
                 await pause(self._means.clock, 1.0)
@@ -160,6 +173,43 @@ class Requests:
             means.election.come_back()
             means.hand_over.writer.resume()
         return "done", f"{leader} leads"
+
+    # -- forced failover ------------------------------------------------------
+
+    async def _force(self, found: KeyValue, asked: dict[str, Any]) -> None:
+        means = self._means
+        if asked.get("candidate") != means.member or self._leading():
+            return
+        if asked.get("old_leader_is_dead") is not True:
+            why = "say that the old leader is dead ('old_leader_is_dead': true), and be sure of it"
+            await self._answer(found, asked, "refused", why)
+            return
+        status = means.election.status
+        leader = None if status is None else status.leader
+        if leader is not None and leader != means.member and await self._answers(leader):
+            await self._answer(found, asked, "refused", f"{leader} answers: ask for a switchover")
+            return
+        position = means.intake.position
+        if not means.election.force():
+            await self._answer(found, asked, "refused", "this node cannot lead now; its log says why")
+            return
+        end = means.clock.seconds() + FORCE_TIMEOUT
+        while not self._leading() and means.clock.seconds() < end:
+            await pause(means.clock, 0.05)
+        if self._leading():
+            await self._answer(found, asked, "done", f"{means.member} leads with what it had: {position}")
+        else:
+            await self._answer(found, asked, "failed", f"{means.member} does not lead; its log says why")
+
+    async def _answers(self, member: str) -> bool:
+        means = self._means
+        for endpoint in means.others(frozenset({member})).values():
+            try:
+                await means.dialer.position(endpoint, FORCE_ASK)
+                return True
+            except PeerError:
+                return False
+        return False
 
     # -- shrink ---------------------------------------------------------------
 

@@ -103,6 +103,7 @@ class NodeService(Service):
         await self._prove_position(before)
         node.health.start()
         await self._until("Consul", self._consul_leads)
+        await self._until("Consul", self._count_start)
         if self._settings.tls.mode == "off":
             await self._until("the cluster's secret", node.secret.learn)
             node.secret.start()
@@ -136,6 +137,18 @@ class NodeService(Service):
     async def _consul_leads(self) -> None:
         if not await self._node.consul.status_leader():
             raise Unclear("Consul has no leader")
+
+    async def _count_start(self) -> None:
+        """A disk that was put back to an earlier day proves nothing of what came after."""
+        node = self._node
+        mine = node.state.now.starts
+        noted = await node.store.count_start(mine)
+        if noted >= mine:
+            self._log.warn("the state directory is older than this node's last start: it proves nothing")
+            node.duties.follows()
+            node.intake.give_up("the disk was put back to an earlier time")
+            node.state.change(starts=noted + 1)
+            await node.store.count_start(noted + 1)
 
     async def _prove_position(self, before: Remembered) -> None:
         """What the state directory and the log together prove of this node's position."""
@@ -204,6 +217,8 @@ class NodeService(Service):
         means = Means(
             self._reactor,
             node.consul,
+            node.dialer,
+            node.others,
             node.store,
             node.election,
             node.hand_over,
@@ -277,9 +292,7 @@ class NodeService(Service):
         node.reader_listener.stop()
         await self._tasks.cancel()
         await node.promising.stop()
-        position = node.replica.position
-        await node.replica.stop()
-        await self._remember(position)
+        await self._remember(await node.replica.stop())
         node.election.stop()
         await node.source.stop()
         await node.duties.stop()

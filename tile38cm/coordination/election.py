@@ -259,9 +259,11 @@ class Election:
             if before is not None and core.released_epoch == before.epoch:
                 ledger.depart(before.leader)
             term = Term(status, index, evolve(record, epoch=status.epoch), ledger)
+            core.forced = False
             self._machine.won(term)
             self.tick()
         else:
+            core.forced = False
             self._machine.lost()
             self.observed(status, index)
 
@@ -319,6 +321,23 @@ class Election:
         term.heirs = heirs
         self._machine.hand_over(final)
         self.tick()
+        return True
+
+    def force(self) -> bool:
+        """Lead alone from now on: an operator has decided, and answers for what is lost.
+
+        Outside of all that is promised: whoever still leads elsewhere is not asked.
+
+        @return: whether the claim was sent.
+        """
+        core = self._core
+        if core.term is not None or core.candidacy is not None or core.status is None:
+            return False
+        if core.leadership.role is not Role.FOLLOWER or not core.local().ready:
+            return False
+        core.forced = True
+        self._machine.stand()
+        self._machine.claim()
         return True
 
     def come_back(self) -> None:

@@ -68,6 +68,8 @@ class Core:
     may_lead: bool = True
     priority: int = 0
     nofailover: bool = False
+    #: An operator has decided that this member leads, whatever is lost.
+    forced: bool = False
     promise: Promise = Promise()
     #: The epoch to whose leader the last promise was given.
     promised_epoch: int = 0

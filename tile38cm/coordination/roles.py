@@ -176,5 +176,7 @@ def claim_for(core: Core, candidacy: Candidacy) -> tuple[Settlement, EpochRecord
     reason = "the leader was started again" if status.leader == core.me else f"{status.leader} fell away"
     if released:
         reason = f"{status.leader} handed over"
+    if core.forced:
+        wanted, reason = evolve(wanted, sync_set=frozenset({core.me})), "an operator has forced it"
     record = EpochRecord(wanted.epoch, core.me, position.epoch, position.offset, reason=reason)
     return Settlement(wanted, candidacy.index), record

@@ -202,6 +202,18 @@ class ClusterStore:
         if self._session is not None:
             await self._consul.put(self.key(name), b"", release=self._session)
 
+    async def count_start(self, mine: int) -> int:
+        """Note a member's count of its own starts; fails with C{ConsulError}.
+
+        @return: the highest count that was noted before.  Above C{mine} it shows
+            that this node's disk has gone back in time.
+        """
+        key = self.key("starts", self._member)
+        found = (await self._consul.get(key, consistent=True)).value
+        noted = int(found.value) if found is not None and found.value.isdigit() else 0
+        await self._consul.put(key, b"%d" % max(noted, mine))
+        return noted
+
     async def epochs(self) -> dict[int, EpochRecord]:
         """All recorded terms; a record that cannot be read is left out. Fails with C{ConsulError}."""
         found = (await self._consul.get_tree(self.key(EPOCHS) + "/", consistent=True)).value
