@@ -21,7 +21,7 @@ from tile38cm.replication.local_log import log_digest
 from tile38cm.replication.markers import commands, for_follower, is_own, lengthened, marker, packed, pair
 from tile38cm.replication.matching import Matcher, NoMatch
 from tile38cm.replication.recovery import Recovered, recover
-from tile38cm.replication.virtual_leader import AttachError, LogCut, VirtualLeader
+from tile38cm.replication.virtual_leader import AttachError, LogCut, NotAttached, VirtualLeader
 from tile38cm.tasks import pause
 from tile38cm.tile38 import Tile38, Tile38Error
 
@@ -29,6 +29,8 @@ from tile38cm.tile38 import Tile38, Tile38Error
 MARK_BYTES, MARK_SECONDS = 16 * 1024, 0.1
 #: Tile38 is told that so much more comes than is known; what is missing in the end is padded.
 SPARE = 4096
+#: Seconds for Tile38 to apply what it was given before this node stops.
+STOP_TIMEOUT = 3.0
 #: Seconds between looks at the local Tile38 until it says that it has caught up.
 CAUGHT_UP_POLL = 0.02
 
@@ -77,10 +79,27 @@ class Intake:
         """Open B; fails with C{CannotListenError}."""
         await self._virtual.start()
 
-    async def stop(self) -> None:
-        """Cut the link; the log stays whole."""
+    async def stop(self) -> Position | None:
+        """Have everything applied that was taken, and cut the link.
+
+        @return: the position at which the log ends then; C{None} if that is not proven.
+        """
         self._mark_no_more()
+        position = await self._finish() if self.attached else self.position
         await self._virtual.stop()
+        return None if self._recovered is not None else position
+
+    async def _finish(self) -> Position | None:
+        """What Tile38 has not read when the link is cut never reaches its log."""
+        position = self.position
+        if position is None:
+            return None
+        try:
+            drained = await self._virtual.drain(marker(self._member, position), STOP_TIMEOUT)
+        except (NotAttached, Tile38Error) as e:
+            self._log.warn("what Tile38 has of the last bytes is not known: {e}", e=str(e))
+            return None
+        return position if drained.proven else None
 
     @property
     def attached(self) -> bool:

@@ -121,11 +121,11 @@ class Replica:
         self._leader = leader
         self._tasks.start(self._run(), "following the leader")
 
-    async def stop(self) -> None:
-        """Follow no more; the local link is cut without harm to the log."""
+    async def stop(self) -> Position | None:
+        """Follow no more; as L{Intake.stop}."""
         self._cut("this node stops")
         await self._tasks.cancel()
-        await self._intake.stop()
+        return await self._intake.stop()
 
     def take_bytes(self, allowed: bool) -> None:
         """Forbidden while this node stands for election: its position must not move."""
