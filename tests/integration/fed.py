@@ -12,9 +12,11 @@ from typing import Any
 
 from attrs import define, field
 from twisted.internet import reactor as the_reactor
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, connectProtocol
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from tests.real import LOOPBACK, RealTile38, Reply, ReplyError
@@ -156,6 +158,76 @@ class _Sink:
         self.fed.ended.append(why)
 
 
+class Relay(Factory):
+    """A way to a server that can be frozen, and cut."""
+
+    noisy = False
+
+    def __init__(self, server: RealTile38) -> None:
+        self._server = server
+        self._links: list[_RelayEnd] = []
+
+    async def listen(self) -> None:
+        """On a free port."""
+        self._listening = reactor.listenTCP(0, self, interface=LOOPBACK)
+        self.port = self._listening.getHost().port
+
+    def buildProtocol(self, addr: Any) -> _RelayEnd:
+        end = _RelayEnd()
+        self._links.append(end)
+        there = TCP4ClientEndpoint(reactor, LOOPBACK, self._server.port)
+        connecting = connectProtocol(there, _RelayEnd(end))
+        connecting.addErrback(lambda _: end.close())
+        return end
+
+    def freeze(self) -> None:
+        """Pass nothing on that comes from the server."""
+        for end in self._links:
+            if end.other is not None:
+                end.other.transport.pauseProducing()  # type: ignore[union-attr]  # connected
+
+    async def cut(self) -> None:
+        """End all connections, and take no new ones."""
+        for end in self._links:
+            end.close()
+            if end.other is not None:
+                end.other.close()
+        await maybeDeferred(self._listening.stopListening)
+
+
+class _RelayEnd(Protocol):
+    """One of two connections whose bytes are each other's."""
+
+    def __init__(self, other: _RelayEnd | None = None) -> None:
+        self.other = other
+        self._early = b""
+
+    def connectionMade(self) -> None:
+        if self.other is not None:
+            self.other.other = self
+            self.pass_on(self.other._early)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.other is None:
+            self._early += data
+        else:
+            self.other.pass_on(data)
+
+    def pass_on(self, data: bytes) -> None:
+        """What the other end has received."""
+        if self.transport is not None:
+            self.transport.write(data)
+
+    def close(self) -> None:
+        """End it at once."""
+        if self.transport is not None:
+            self.transport.abortConnection()  # type: ignore[attr-defined]  # TCP has it
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.other is not None:
+            self.other.close()
+
+
 class FedCase(TestCase):
     """Starts servers and followers, and ends them."""
 
@@ -187,6 +259,13 @@ class FedCase(TestCase):
         self.addCleanup(lambda: Deferred.fromCoroutine(intake.stop()))
         self.addCleanup(fed.quiet)
         return fed
+
+    async def relay(self, server: RealTile38) -> Relay:
+        """A way to a server."""
+        relay = Relay(server)
+        await relay.listen()
+        self.addCleanup(lambda: Deferred.fromCoroutine(relay.cut()))
+        return relay
 
     def plain(self, follower: RealTile38, leader: RealTile38) -> None:
         """Tile38's own C{FOLLOW}."""

@@ -104,8 +104,10 @@ class World:
             node.position = Position(self.epoch, decision.log_from)
 
 
+Steps = list[tuple[str, int] | tuple[str, int, int]]
+
 nodes = st.integers(0, 3)
-steps = st.lists(
+steps: st.SearchStrategy[Steps] = st.lists(
     st.one_of(
         st.tuples(st.just("lead"), nodes, st.integers(0, 2)),
         st.tuples(st.just("write"), st.integers(1, 4)),
@@ -115,7 +117,7 @@ steps = st.lists(
 )
 
 
-def world(told: list[tuple[str, int] | tuple[str, int, int]]) -> World:
+def world(told: Steps) -> World:
     """A cluster to which all that has happened."""
     made = World([Node() for _ in range(4)])
     made.lead(0, 0)
@@ -128,7 +130,7 @@ class HistoryTests(SynchronousTestCase):
     """Continue, or start over."""
 
     @given(steps)
-    def test_prefix(self, told: list[tuple[str, int]]) -> None:
+    def test_prefix(self, told: Steps) -> None:
         """Who continues has a prefix of what the leader has, and is sent exactly the rest."""
         made = world(told)
         truth = made.nodes[made.leader].applied
@@ -141,7 +143,7 @@ class HistoryTests(SynchronousTestCase):
                 self.assertEqual(length, len(made.stream(decision)) * SIZE)
 
     @given(steps, nodes)
-    def test_everybody_ends_level(self, told: list[tuple[str, int]], n: int) -> None:
+    def test_everybody_ends_level(self, told: Steps, n: int) -> None:
         """Whoever follows long enough has what the leader has, at the leader's position, and may go on."""
         made = world(told)
         made.follow(n, 1000)
@@ -154,7 +156,7 @@ class HistoryTests(SynchronousTestCase):
             self.assertEqual(made.stream(decision), [])
 
     @given(steps)
-    def test_unknown_and_empty(self, told: list[tuple[str, int]]) -> None:
+    def test_unknown_and_empty(self, told: Steps) -> None:
         """Without a position everything is sent again; an empty node gets the whole log."""
         made = world(told)
         log = PresentLog(made.epoch, len(made.nodes[made.leader].log) * SIZE)
@@ -162,7 +164,7 @@ class HistoryTests(SynchronousTestCase):
         self.assertEqual(plan(EMPTY, made.records, log, Node()), Continue(Position(made.epoch, 0), (), 0))
 
     @given(steps, st.integers(0, 8), st.integers(0, 400))
-    def test_any_position(self, told: list[tuple[str, int]], epoch: int, offset: int) -> None:
+    def test_any_position(self, told: Steps, epoch: int, offset: int) -> None:
         """Whatever a node claims, it is answered, and only with bytes that are there."""
         made = world(told)
         made.nodes[3 - made.leader % 2] = Node(position=Position(epoch, offset * SIZE))
