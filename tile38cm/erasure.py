@@ -59,10 +59,11 @@ class Erasure:
     async def erase(self, reason: str) -> Position:
         """Keep what must be kept, then empty Tile38; returns where the node stands now.
 
-        That is not the empty beginning if the log goes beyond the cluster's by
-        nothing but expiry: then there is nothing to be undone.  Fails with
-        C{Tile38Error}, C{LogError} or C{OSError}; then everything is as it was, or
-        empty and kept.
+        That is not the empty beginning if the log ends where it parted from the cluster's.
+        What expired here since must be undone too, though there is nothing to keep: the
+        cluster may have lengthened these lifetimes, and a client's C{del} looks the same.
+        Fails with C{Tile38Error}, C{LogError} or C{OSError}; then everything is as it
+        was, or empty and kept.
         """
         await self._wait_for_turn()
         try:
@@ -87,9 +88,11 @@ class Erasure:
         if parted is not None and parted.offset <= size:
             span = TailSpan(g.member, parted.epoch, parted.offset, size, reason)
             tail = await save_tail(g.clock, g.local, directory, span, BUDGET, g.in_thread)
-            if tail is None:
-                self._log.info("this node has nothing that the cluster lacks, but for expiry")
+            if parted.offset == size:
                 return parted
+            if tail is None:
+                self._log.info("some objects have expired here, and perhaps not in the cluster")
+                return None
             self._log.warn(
                 "{n} commands that the cluster never saw are kept in {path}",
                 n=tail.content.commands if tail.content is not None else 0,
