@@ -7,11 +7,11 @@ waits, and undoes it.  Which ones, on what and for how long comes from the seed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import resource
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
 
 from attrs import define, field, frozen
 
@@ -38,6 +38,7 @@ class Striking:
     random: random.Random
     say: Say
     counts: dict[str, int] = field(factory=dict)
+    _leader: str = ""
     _taken: set[str] = field(factory=set)
     _tasks: set[asyncio.Task[None]] = field(factory=set)
 
@@ -45,6 +46,7 @@ class Striking:
         """Strike at random for so long; returns when all is undone."""
         end = now() + seconds
         weights = [kind.weight for kind in kinds]
+        watching = asyncio.create_task(self._watch())
         while now() < end:
             await asyncio.sleep(self.random.uniform(0.3, 4.0))
             if len(self._tasks) < at_once:
@@ -53,6 +55,7 @@ class Striking:
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
         await asyncio.gather(*self._tasks)
+        watching.cancel()
 
     async def _strike(self, kind: Fault) -> None:
         self.counts[kind.name] = self.counts.get(kind.name, 0) + 1
@@ -61,7 +64,7 @@ class Striking:
         except (OSError, StartError) as e:
             self.say(f"{kind.name}: {type(e).__name__}: {e}")
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def taken(self, *things: str) -> AsyncIterator[bool]:
         """Have these for oneself, or not at all."""
         free = self._taken.isdisjoint(things)
@@ -74,18 +77,18 @@ class Striking:
                 self._taken.difference_update(things)
 
     def node(self) -> Node:
-        """Some node; the leader half of the time."""
-        if self.random.random() < 0.35:
-            leading = [n for n in self.world.nodes if n.id == self._leader()]
-            if leading:
-                return leading[0]
+        """Some node; the leader more often than others."""
+        leading = [n for n in self.world.nodes if n.id == self._leader]
+        if self.random.random() < 0.35 and leading:
+            return leading[0]
         return self.random.choice(self.world.nodes)
 
-    def _leader(self) -> str | None:
-        try:
-            return self.world.status().get("leader")
-        except OSError:
-            return None
+    async def _watch(self) -> None:
+        """Know who leads, or did lately; Consul may be away."""
+        while True:
+            with contextlib.suppress(OSError):
+                self._leader = (await asyncio.to_thread(self.world.status)).get("leader", "")
+            await asyncio.sleep(0.5)
 
     def some_time(self, least: float, most: float) -> float:
         """Short ones more often than long ones."""
