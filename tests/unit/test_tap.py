@@ -157,7 +157,7 @@ class ClockTests(SynchronousTestCase):
     """What the process measures time by."""
 
     def test_no_wall_clock(self) -> None:
-        """The reactor goes by CLOCK_BOOTTIME once a node is made, so a step of the wall clock moves nothing."""
+        """The reactor goes by CLOCK_BOOTTIME once a node is made: a step of the wall clock moves nothing."""
         from twisted.internet import reactor
 
         self.patch(reactor, "seconds", reactor.seconds)

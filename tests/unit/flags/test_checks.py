@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tile38cm.flags.checks import settings_from
 from tile38cm.flags.sources import gather
+from tile38cm.flags.table import FLAGS
 from tile38cm.flags.values import WrongValue
 from tile38cm.settings import Address, ConsulSettings, Secret, Settings, TlsSettings
 
@@ -23,7 +24,8 @@ REQUIRED = {
 
 def settings(environment: dict[str, str] | None = None, **flags: str) -> Settings:
     """The settings of a command line that has all required flags and these."""
-    more = {name.replace("_", "."): text for name, text in flags.items()}
+    known = {flag.name.replace("-", ".").replace(".", "_"): flag.name for flag in FLAGS}
+    more = {known[name]: text for name, text in flags.items()}
     return settings_from(gather(REQUIRED | more, environment or {}, None))
 
 
@@ -62,7 +64,7 @@ class SettingsTests(SynchronousTestCase):
             ack="leader", min_insync="2", insync_timeout="6s", hold_timeout="0s", hold_bytes="1",
             replication_backlog="1MiB", max_clients="7", max_request="1MiB", log_format="json",
             log_level="debug", tag_nosync="true", tag_zone="z", tag_priority="3",
-            **{"replication.ttl-slack": "6s"},
+            replication_ttl_slack="6s",
         )  # fmt: skip
         same = [f.name for f in fields(Settings) if getattr(changed, f.name) == getattr(settings(), f.name)]
         self.assertEqual(same, [])
