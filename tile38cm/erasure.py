@@ -54,6 +54,8 @@ class Erasure:
         #: The newest epoch that is known.
         self._epoch = epoch
         self._has_turn = False
+        #: Where the node was said to stand instead; if that is of no use either, it starts over.
+        self._offered: Position | None = None
         self._tasks = Tasks()
 
     async def erase(self, reason: str) -> Position:
@@ -85,21 +87,15 @@ class Erasure:
         directory = g.state.path / "kept"
         directory.mkdir(parents=True, exist_ok=True, mode=0o750)
         parted = await self._parted()
-        if parted is not None and parted.offset <= size:
+        if parted is None or parted.offset > size:
+            await self._copy(directory, reason)
+        elif parted.offset == size and parted != self._offered:
+            self._offered = parted
+            return parted
+        else:
             span = TailSpan(g.member, parted.epoch, parted.offset, size, reason)
-            tail = await save_tail(g.clock, g.local, directory, span, BUDGET, g.in_thread)
-            if parted.offset == size:
-                return parted
-            if tail is None:
-                self._log.info("some objects have expired here, and perhaps not in the cluster")
-                return None
-            self._log.warn(
-                "{n} commands that the cluster never saw are kept in {path}",
-                n=tail.content.commands if tail.content is not None else 0,
-                path=str(tail.path),
-            )
-            return None
-        await self._copy(directory, reason)
+            if await save_tail(g.clock, g.local, directory, span, BUDGET, g.in_thread) is None:
+                self._log.info("this node has nothing that the cluster lacks, but for expiry")
         return None
 
     async def _copy(self, directory: Path, reason: str) -> None:
