@@ -6,6 +6,7 @@ Only this module, C{dev.cluster} and C{operate.ctl} may import the reactor.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -108,6 +109,12 @@ class NodeWithLog(MultiService):
         super().__init__()
         node.setServiceParent(self)
         self._observer = observer
+
+    def stopService(self) -> Any:
+        """Stop in order; a second signal ends the process at once, with exit code 1."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: os._exit(1))
+        return super().stopService()
 
     def setServiceParent(self, parent: Any) -> None:
         """C{twistd} takes its observer from the application, if that has one."""
