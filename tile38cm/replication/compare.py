@@ -121,8 +121,8 @@ class Asked:
     patience: float = 2.0
     #: How long to look again at what changes all the time.
     wait: float = 15.0
-    #: So many differences are described; the rest is counted.
-    describe: int = 100
+    #: So many differences of each verdict are described; the rest is counted.
+    describe: int = 50
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
@@ -296,7 +296,7 @@ class _Comparing:
 
     def _found(self, subject: Subject, verdict: Verdict) -> None:
         self.counts[verdict] += 1
-        if len(self.described) < self.asked.describe:
+        if self.counts[verdict] <= self.asked.describe:
             self.described.append(Difference(subject, verdict))
 
     def _with_lifetimes(self, difference: Difference) -> Difference:

@@ -24,12 +24,14 @@ Entry = tuple[bytes, list[Any]]
 Pair = tuple[bytes, list[Any] | None, list[Any] | None]
 
 
-def scan(server: Direct, key: bytes) -> Iterator[Entry]:
+def scan(server: Direct, key: bytes, first: int = FIRST_PAGE, largest: int = LARGEST_PAGE) -> Iterator[Entry]:
     """Every object of a collection that is there from begin to end, each id once, ids ascending.
 
     One that comes or goes meanwhile may be among them or not.  Holds one page at a time.
+
+    @param first: how many objects the first page has; at least L{SMALLEST_PAGE}.
     """
-    cursor, back, limit = 0, 1, FIRST_PAGE
+    cursor, back, limit = 0, 1, first
     last: bytes | None = None
     while True:
         before = server.received
@@ -44,12 +46,8 @@ def scan(server: Direct, key: bytes) -> Iterator[Entry]:
         if not following:
             return
         cursor, back = cursor + len(page) - 1, 1
-        limit = _next_limit(limit, server.received - before)
-
-
-def _next_limit(limit: int, size: int) -> int:
-    fitting = limit * PAGE_BYTES // max(size, 1)
-    return max(SMALLEST_PAGE, min(fitting, 4 * limit, LARGEST_PAGE))
+        fitting = limit * PAGE_BYTES // (server.received - before)
+        limit = max(SMALLEST_PAGE, min(fitting, 4 * limit, largest))
 
 
 def side_by_side(left: Iterator[Entry], right: Iterator[Entry]) -> Iterator[Pair]:

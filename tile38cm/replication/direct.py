@@ -6,9 +6,8 @@ L{Tile38Error<tile38cm.tile38.Tile38Error>} that names the server.
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from socket import create_connection
+from socket import create_connection, socket
 from typing import Any, Protocol, Self
 
 import hiredis
@@ -141,7 +140,7 @@ class Direct:
         if self._channel is None:
             try:
                 self._channel = self._dial()
-            except (OSError, ssl.SSLError) as error:
+            except OSError as error:
                 raise Unreachable(f"{self.name} cannot be reached: {error}") from None
             self._reader = hiredis.Reader()
             if self._password is not None:
@@ -195,17 +194,20 @@ def _encoded(word: Word) -> bytes:
 def reach(
     address: Address,
     password: Secret | None = None,
-    tls: ssl.SSLContext | None = None,
+    secure: Callable[[socket], Channel] | None = None,
     timeout: float = TIMEOUT,
 ) -> Direct:
-    """A connection to that address, over TLS if a context is given; nothing is sent yet."""
+    """A connection to that address; nothing is sent yet.
+
+    @param secure: makes TLS of a connection, or fails with C{OSError}.
+    """
 
     def dial() -> Channel:
         plain = create_connection((address.host, address.port), timeout)
-        if tls is None:
+        if secure is None:
             return plain
         try:
-            return tls.wrap_socket(plain)
+            return secure(plain)
         except BaseException:
             plain.close()
             raise

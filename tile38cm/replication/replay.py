@@ -22,7 +22,7 @@ from attrs import define, field, frozen
 
 from tile38cm.replication.direct import Direct
 from tile38cm.replication.matching import expired_here
-from tile38cm.replication.tail import Tail, read_tail, text
+from tile38cm.replication.tail import BadTail, Tail, read_tail, text
 from tile38cm.tile38 import Tile38Error
 
 #: Seconds that an object gets whose lifetime is over, when the tail changes that afterwards.
@@ -104,7 +104,10 @@ class _Replaying:
     def if_absent(self) -> None:
         fates = Fates()
         for number, words in enumerate(read_tail(self.tail.path)):
-            fates.take(number, words)
+            try:
+                fates.take(number, words)
+            except IndexError:
+                raise BadTail(f"{self.tail.path} has a command without its words: {shown(words)}") from None
         age = max(0.0, (self.now - self.tail.time).total_seconds())
         back = {(words[1], words[2]) for words in self._send(self._objects(fates, age))}
         self._send(self._changes(fates, back, age))

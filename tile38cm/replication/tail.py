@@ -166,11 +166,8 @@ class _Writing:
     _file: BinaryIO | None = None
     _written: int = 0
     _used: int = 0
-    _reader: _Commands = field(init=False)
+    _reader: _Commands = field(factory=lambda: _Commands())
     _time: datetime = field(factory=lambda: datetime.now(UTC).replace(microsecond=0))
-
-    def __attrs_post_init__(self) -> None:
-        self._reader = _Commands()
 
     @property
     def _name(self) -> str:
