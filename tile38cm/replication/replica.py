@@ -218,6 +218,7 @@ class Replica:
         self._intake.begin()
         if self._intake.matching:
             self._stage(Stage.MATCHING)
+            self._give_up_unless_more_comes(session)
         else:
             await self._attach(session)
 
@@ -286,15 +287,18 @@ class Replica:
             self._intake.give_up(str(e))
             return
         if self._intake.matching:
-            if session.remaining <= 0:
-                self._cut("the log does not match")
-                self._intake.give_up("the log holds more than the leader ever sent")
+            self._give_up_unless_more_comes(session)
             return
         if rest is not None:
             session.at = Position(data.epoch, data.start + len(data.payload) - len(rest.payload))
             session.remaining += len(rest.payload)
         held = [] if rest is None else [list(rest.words())]
         self._tasks.start(self._attach(session, held), "attaching Tile38")
+
+    def _give_up_unless_more_comes(self, session: _Session) -> None:
+        if session.remaining <= 0:
+            self._cut("the log does not match")
+            self._intake.give_up("the log holds more than the leader ever sent")
 
     def _room(self) -> None:
         if self._session is not None and self._session.waiting is None:
