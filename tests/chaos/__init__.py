@@ -2,6 +2,8 @@
 
 C{python -m tests.chaos --minutes 10 --seed N}.  Real Consul, real Tile38, a
 process for each manager; links between nodes that can be cut or slowed.
+With C{--lifetimes} a lifetime that was lengthened or ended must stay so on
+every node; without it objects that may expire are load only.
 
  - C{options}: what a run is told
  - C{links}: relays in place of the network, so that no privileges are needed

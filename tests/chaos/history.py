@@ -66,6 +66,10 @@ class History:
         for writes in self.writes.values():
             yield from writes
 
+    def forget(self, collection: str) -> None:
+        """Ask nothing of a collection."""
+        self.writes = {key: writes for key, writes in self.writes.items() if key[0] != collection}
+
     def count(self, outcome: Outcome) -> int:
         """How many writes ended so."""
         return sum(write.outcome is outcome for write in self.all_writes())

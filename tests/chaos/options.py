@@ -23,6 +23,7 @@ class Options:
     tls: str
     keep: bool
     clients: int
+    lifetimes: bool
 
 
 def parse(words: Sequence[str]) -> Options:
@@ -35,7 +36,10 @@ def parse(words: Sequence[str]) -> Options:
     parser.add_argument("--tls", default="off", choices=("off", "connect"))
     parser.add_argument("--clients", type=int, default=6, help="how many write registers")
     parser.add_argument("--keep", action="store_true", help="keep the logs of a good run too")
+    parser.add_argument("--lifetimes", action="store_true", help="what was persisted must be there, too")
     given = parser.parse_args(words)
     seed = random.SystemRandom().randrange(1 << 31) if given.seed is None else given.seed
     only = tuple(word for word in given.only.split(",") if word)
-    return Options(given.minutes, seed, given.lease, only, given.tls, given.keep, given.clients)
+    return Options(
+        given.minutes, seed, given.lease, only, given.tls, given.keep, given.clients, given.lifetimes
+    )

@@ -77,6 +77,8 @@ class Run:
         self._found(f"READ THROUGH R: {each}" for each in _phantoms(load))
         if leader in held:
             values = registers(held[leader])
+            if not self.options.lifetimes:
+                load.history.forget(TTL)
             known = {key: v for key, v in values.items() if key[0] != TTL or key in load.history.writes}
             self._found(f"{leader}: {each}" for each in wrong_ends(load.history, known, now()))
 
@@ -85,6 +87,8 @@ class Run:
         end = now() + EQUAL_TIMEOUT
         while True:
             held = {node.id: await asyncio.to_thread(contents, node) for node in world.nodes}
+            if not self.options.lifetimes:
+                held = {node: {k: v for k, v in found.items() if k != TTL} for node, found in held.items()}
             first, *rest = held
             wrong = [f"{first} / {b}: {d}" for b in rest for d in differences(held[first], held[b])]
             if not wrong:
