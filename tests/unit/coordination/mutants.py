@@ -9,7 +9,7 @@ from typing import Any
 from tile38cm.coordination import member, promises
 from tile38cm.coordination.election import Election
 from tile38cm.coordination.member import Core
-from tile38cm.coordination.promises import Answer, Heartbeat, Ledger, Promise
+from tile38cm.coordination.promises import Answer, Heartbeat, Promise
 from tile38cm.coordination.status import Settlement, Status
 from tile38cm.coordination.term import Term
 
@@ -120,15 +120,6 @@ def drop_silently() -> list[Patch]:
     return [(Term, "required", required)]
 
 
-def late_answers_vouch() -> list[Patch]:
-    """An answer from before a member's connection was lost tells what the member has."""
-
-    def forget(self: Ledger, name: str) -> None:
-        self._acked.pop(name, None)
-
-    return [(Ledger, "forget", forget)]
-
-
 def earlier_terms_forgotten() -> list[Patch]:
     """Only replies of the present term count as shown to clients."""
     prepared = Election.prepared
@@ -164,7 +155,6 @@ MUTANTS: dict[str, Callable[[], list[Patch]]] = {
         wipe_in_set,
         epoch_forgotten,
         drop_silently,
-        late_answers_vouch,
         earlier_terms_forgotten,
     )
 }

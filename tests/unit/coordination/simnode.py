@@ -154,6 +154,12 @@ class Node(Replica):
             self.election.exposed(done.offset)
             self.world.replied(self, done)
 
+    def take_leave(self) -> None:
+        """Tell the leader that this node stops."""
+        leader = self.election.leadership.leader
+        if leader is not None and leader != self.name:
+            self._tell(leader, lambda other: other.election.departed(self.name))
+
     # -- effects --------------------------------------------------------------
 
     def publish(self, leadership: Leadership) -> None:

@@ -86,12 +86,27 @@ def isolate(world: World, name: str, pause: float, longer: float) -> None:
 
 
 def hand_over(world: World) -> None:
-    """A leader ends its work well, is stopped a little later, and started again."""
+    """A leader ends its work well; later it is stopped and started again, or takes part again."""
     for node in world.gates():
         if not node.stalled:
             world.note(f"{node.name} hands over")
             node.election.hand_over(len(node.log))
-            node.post(world.rng.choice((0.5, 2.0, 5.0)), partial(_stop, node))
+            after = _come_back if world.rng.random() < 0.5 else _stop
+            node.post(world.rng.choice((0.5, 2.0, 5.0)), partial(after, node))
+
+
+def _come_back(node: Node) -> None:
+    node.world.note(f"{node.name} takes part again")
+    node.election.resign("nobody took over")
+    node.election.come_back()
+
+
+def leave(world: World, name: str) -> None:
+    """A follower is stopped, which it tells its leader, and started again."""
+    node = world.nodes[name]
+    if _awake(node) and not node.election.epoch():
+        node.take_leave()
+        _stop(node)
 
 
 def _stop(node: Node) -> None:
@@ -154,6 +169,10 @@ def _read(world: World) -> None:
         node.read()
 
 
+def _leave(world: World) -> None:
+    leave(world, _any(world))
+
+
 def _resign(world: World) -> None:
     resign(world, _favourite(world))
 
@@ -172,7 +191,8 @@ TROUBLES: tuple[tuple[Trouble, float], ...] = (
     (_cut, 2.0),
     (_isolate, 0.7),
     (_change_weather, 1.0),
-    (hand_over, 0.5),
+    (hand_over, 0.7),
+    (_leave, 0.3),
     (_resign, 0.3),
     (_lose_lock, 0.3),
 )
