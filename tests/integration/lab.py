@@ -22,7 +22,6 @@ import socket
 import ssl
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -403,14 +402,3 @@ def closed(host: str, port: int) -> bool:
     except OSError:
         return True
     return False
-
-
-def during(seconds: float, check: Callable[[], None], every: float = 0.05) -> None:
-    """Run a check again and again."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        check()
-        time.sleep(every)
-
-
-__all__ = ["Client", "Lab", "Manager", "Node", "Plan", "ReplyError", "closed", "during", "settled_lab"]

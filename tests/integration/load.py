@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -107,6 +108,44 @@ class Load:
             if time.monotonic() > end:
                 raise TimeoutError(f"clients wrote no more within {timeout:g} s; errors: {self.errors[-5:]}")
             time.sleep(0.02)
+
+
+class Fences:
+    """Looks all the time for two servers that take writes at once.
+
+    Two passes over all servers: those that were writable in both were so in the moment between them.
+    """
+
+    def __init__(self, writable: Mapping[str, Callable[[], bool]]) -> None:
+        self._writable = writable
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.rounds = 0
+        #: Each set of several servers that were found writable together.
+        self.breaches: list[set[str]] = []
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(END_TIMEOUT)
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.005):
+            together = self._open() & self._open()
+            self.rounds += 1
+            if len(together) > 1:
+                self.breaches.append(together)
+
+    def _open(self) -> set[str]:
+        found = set()
+        for name, writable in self._writable.items():
+            with suppress(OSError, ReplyError):
+                if writable():
+                    found.add(name)
+        return found
 
 
 def fill(client: RespClient, key: str, count: int, batch: int = 1000) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.lab import Lab, Node, settled_lab
-from tests.integration.load import Load, fill
+from tests.integration.load import Fences, Load, fill
 from tests.real import ReplyError, wait_for
 
 #: Points of a node that joins late: enough that it takes some seconds to copy them.
@@ -114,12 +114,13 @@ class LeaderTests(SynchronousTestCase):
     """The leader goes and comes back"""
 
     def test_stops(self) -> None:
-        """A leader that is stopped hands over: clients of other nodes see no error, and no write is lost."""
+        """A leader that is stopped hands over: no error, no write lost, never two Tile38s open for writes."""
         with settled_lab() as lab:
             leader = lab.wait_settled()
             stay = lab.others(leader)
             epoch = lab.status()["epoch"]
-            with load_through(lab, "stops", stay) as load:
+            fences = Fences({node.id: node.writable for node in lab.nodes})
+            with fences, load_through(lab, "stops", stay) as load:
                 leader.manager.terminate()
                 self.assertTrue(leader.manager.stopped)
                 self.assertEqual(leader.server()["read_only"], "true")
@@ -128,6 +129,8 @@ class LeaderTests(SynchronousTestCase):
                 leader.manager.start()
                 self.assertIs(lab.wait_settled(), successor)
             self.assertEqual(load.errors, [])
+            self.assertEqual(fences.breaches, [])
+            self.assertGreater(fences.rounds, 20)
             self.assertEqual(lab.status()["epoch"], epoch + 1)
             self.assertEqual(load.acknowledged - lab.wait_same("stops"), set())
             self.assertLess(max(writer.pause for writer in load.writers.values()), PLANNED_PAUSE)
