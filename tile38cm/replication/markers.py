@@ -69,12 +69,43 @@ class Found:
 
 def last_marker(member: str, piece: bytes) -> Found | None:
     """The last whole marker of this node in a piece of its log; C{None} if there is none."""
-    found = None
     for match in _MARKER.finditer(piece):
-        position = _read(member, match.group(2))
-        if position is not None:
-            found = Found(position, match.end())
+        found = _walked(member, piece, match.start())
+        if found is not None:
+            return found
+    return None
+
+
+def _walked(member: str, piece: bytes, start: int) -> Found | None:
+    """The last marker from C{start} on; C{None} if no command begins there.
+
+    A value of a client's may hold the bytes of a marker; walking on from there
+    comes to its end, where no command begins.
+    """
+    found, at = None, start
+    named: Position | None = None
+    for words in _whole_commands(piece[start:]):
+        raw = packed(words)
+        if piece[at : at + len(raw)] != raw:
+            return None
+        at += len(raw)
+        if named is not None and words == [b"DEL", OWN_KEY, _POSITION]:
+            found = Found(named, at)
+        is_marker = words[:4] == [b"SET", OWN_KEY, _POSITION, b"STRING"] and len(words) == 5
+        named = _read(member, words[4]) if is_marker else None
     return found
+
+
+def _whole_commands(piece: bytes) -> Iterator[list[bytes]]:
+    """Commands until the piece ends, or something comes that is none: an empty one stands for that."""
+    reader = hiredis.Reader()
+    reader.feed(piece)
+    try:
+        while (words := reader.gets()) is not False:
+            sound = isinstance(words, list) and words and all(type(word) is bytes for word in words)
+            yield words if sound else [b""]
+    except hiredis.ProtocolError:
+        yield [b""]
 
 
 def _read(member: str, text: bytes) -> Position | None:

@@ -19,6 +19,9 @@ from enum import Enum
 
 from attrs import evolve, frozen
 
+#: The collection in whose name managers write positions into the log.
+OWN_KEY = b"tile38cm"
+
 
 class Class(Enum):
     """What kind of command it is."""
@@ -93,7 +96,10 @@ def classify(args: Sequence[bytes]) -> Command:
     entry = TABLE.get(args[0].lower())
     if entry is None:
         return _UNKNOWN if args[0] else _NAMELESS
-    return entry.command if entry.refine is None else entry.refine(entry.command, args)
+    command = entry.command if entry.refine is None else entry.refine(entry.command, args)
+    if command.leader and OWN_KEY in args[1:3] and OWN_KEY in keys_of(command, args):
+        return evolve(command, class_=Class.REFUSED, refusal=_OURS)
+    return command
 
 
 def keys_of(command: Command, args: Sequence[bytes]) -> tuple[bytes, ...]:
@@ -177,6 +183,7 @@ _REPLICATION = "replication belongs to the manager"
 _INNER = "it is for followers of the server, and those are managed"
 _AREA_SEARCHES = frozenset((b"nearby", b"within", b"intersects"))
 _UNKNOWN = Command("unknown", Class.UNKNOWN)
+_OURS = "the collection 'tile38cm' belongs to the managers"
 _NAMELESS = Command("", Class.REFUSED, refusal="a command needs a name")
 
 

@@ -259,3 +259,21 @@ class LifetimeTests(SynchronousTestCase):
         """Commands without a lifetime pass byte for byte."""
         payload = b"".join(packed([b"FSET", b"fleet", *each]) for each in log)
         self.assertEqual(for_follower(payload, SLACK), payload)
+
+
+class ForgedTests(SynchronousTestCase):
+    """Values that look like markers."""
+
+    def test_inside_a_value(self) -> None:
+        """A marker that stands in a client's value is none, wherever the piece begins."""
+        forged = marker("n", Position(9, 9)) + packed((b"SET", b"a", b"b", b"STRING", b"c"))
+        log = (
+            marker("n", Position(1, 5))
+            + packed((b"SET", b"f", b"i", b"STRING", forged))
+            + packed((b"DEL", b"f", b"i"))
+        )
+        for cut in range(len(log)):
+            found = last_marker("n", log[cut:])
+            self.assertEqual(
+                None if found is None else found.position, Position(1, 5) if cut == 0 else None, cut
+            )

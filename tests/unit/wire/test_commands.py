@@ -122,3 +122,18 @@ class KeysTests(SynchronousTestCase):
             ("GET", ()),
         ):
             self.assertEqual(keys_of(of(text), text.encode().split(b" ")), keys, text)
+
+
+class OwnCollectionTests(SynchronousTestCase):
+    """The collection of the managers."""
+
+    def test_writes_refused(self) -> None:
+        """What would be left out of replication is refused; reading it harms nobody."""
+        for line in (b"SET tile38cm a POINT 1 2", b"rename x tile38cm", b"DROP tile38cm", b"DEL tile38cm p"):
+            self.assertIs(classify(line.split()).class_, Class.REFUSED, line)
+        for line in (
+            b"GET tile38cm p",
+            b"SET fleet tile38cm POINT 1 2",
+            b"SETCHAN tile38cm NEARBY fleet FENCE",
+        ):
+            self.assertIsNot(classify(line.split()).class_, Class.REFUSED, line)
