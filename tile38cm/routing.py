@@ -69,6 +69,10 @@ class NodeGate(Listeners):
             return self.EVERYTHING
         return covered
 
+    def least_log(self) -> int:
+        """How long this epoch's log is at least; one that is shorter is another log."""
+        return self._election.least_log()
+
     def enough(self) -> bool:
         """Whether the sync set is as large as writes are promised to."""
         return self._election.insync() >= self._min_insync

@@ -94,6 +94,10 @@ class Election:
         term = self._core.term
         return -1 if term is None else term.ledger.covered(term.required())
 
+    def least_log(self) -> int:
+        """How long this epoch's log is at least, by what followers have of it."""
+        return 0 if self._core.term is None else self._core.term.ledger.furthest()
+
     def exposed(self, offset: int) -> None:
         """A reply that depends on the log up to C{offset} has been given to a client."""
         if self._core.term is not None:

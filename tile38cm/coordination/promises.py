@@ -139,6 +139,10 @@ class Ledger:
         """Whether each of C{members} has an unexpired promise with us."""
         return all(self._until.get(m, float("-inf")) > now for m in members)
 
+    def furthest(self) -> int:
+        """The largest offset that anybody acknowledged in this epoch; the log is as long, at least."""
+        return max(self._acked.values(), default=0)
+
     def covered(self, members: frozenset[str]) -> int | None:
         """The offset that every one of C{members} has acknowledged; C{None}: no members, no limit."""
         return min((self._acked.get(m, -1) for m in members), default=None)

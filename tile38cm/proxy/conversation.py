@@ -271,7 +271,7 @@ class Conversation:
     def _transmit(self, upstream: Upstream, taken: list[Exchange]) -> None:
         batch = None
         if self._link.sealed and self._live is None:
-            batch = Batch(upstream.target.epoch)
+            batch = Batch(upstream.target.epoch, gate.least_log() if (gate := self._side.gate) else 0)
         for exchange in taken:
             exchange.state = State.SENT
             exchange.batch = batch

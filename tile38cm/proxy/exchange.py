@@ -43,9 +43,15 @@ class State(Enum):
 
 @define(eq=False)
 class Batch:
-    """What was sent to the local Tile38 in one turn, and the offset that covers it once known."""
+    """What was sent to the local Tile38 in one turn, and the offset that covers it once known.
+
+    C{least} is how long the log was at least when this was sent.  An offset below that
+    shows that the log was rewritten (C{AOFSHRINK}): followers' acknowledgements are of
+    the log that was, and say nothing of this batch.
+    """
 
     epoch: int
+    least: int = 0
     offset: int | None = None
 
 
@@ -143,6 +149,6 @@ class Verdict:
             self.open
             and self.epoch == batch.epoch
             and batch.offset is not None
-            and self.acknowledged >= batch.offset
+            and self.acknowledged >= batch.offset >= batch.least
             and (self.enough or not exchange.command.leader)
         )

@@ -58,6 +58,9 @@ class Gate(Protocol):
     def acknowledged(self) -> int:
         """The offset up to which every member of the sync set has confirmed this epoch's log."""
 
+    def least_log(self) -> int:
+        """How long this epoch's log is at least: an offset below that is one of another log."""
+
     def enough(self) -> bool:
         """Whether the sync set holds as many members as writes are promised to."""
 

@@ -32,6 +32,7 @@ class FakeGate:
     epoch: int = 1
     offset: int = 1 << 60
     members: bool = True
+    least: int = 0
     told_waiting: int = 0
     callbacks: list[Callable[[], None]] = field(factory=list)
 
@@ -40,6 +41,9 @@ class FakeGate:
 
     def acknowledged(self) -> int:
         return self.offset
+
+    def least_log(self) -> int:
+        return self.least
 
     def enough(self) -> bool:
         return self.members

@@ -78,6 +78,18 @@ class ReleaseTests(SynchronousTestCase):
         self.assertEqual(self.caller.got(), b"")
         self.assertEqual(self.bench.here.last.requests(), [words(SET), ASK])
 
+    def test_rewritten_log(self) -> None:
+        """An offset below what followers had when a write was sent is one of another log."""
+        self.bench.gate.least = 8
+        self.bench.gate.offset = 8
+        self.caller.send(SET)
+        self.bench.here.last.reply(OK + role(7))
+        self.assertEqual(self.caller.got(), b"")
+        self.bench.routes.change(leader=FakeTarget(epoch=2))
+        self.bench.gate.change(epoch=2, least=0)
+        self.bench.routes.leader.last.reply(OK + role(7))  # type: ignore[union-attr]  # just set
+        self.assertEqual(self.caller.got(), OK)
+
     def test_shut_gate_holds(self) -> None:
         """Nothing is sent to the local server while the gate is shut."""
         self.bench.gate.opened = False
