@@ -118,6 +118,20 @@ class CompareTests(SynchronousTestCase):
         self.assertEqual(self.found(), [("unsettled", "object", "hot")])
         self.assertLess(self.clock.seconds(), 30)
 
+    def test_restless_and_right(self) -> None:
+        """A follower that shows what the leader shows next is right, though the leader never rests."""
+        shown = iter(range(10**6))
+
+        def write(words: list[bytes]) -> None:
+            if words[0] == b"GET":
+                number = next(shown)
+                self.leader.put("fleet", "hot", f"{number}")
+                self.follower.put("fleet", "hot", f"{number + 1}")
+
+        self.leader.before = write
+        self.follower.put("fleet", "hot", "none")
+        self.assertEqual(self.found(), [])
+
     def test_quiet(self) -> None:
         """Where no log grows all differences together cost the patience once."""
         for id in range(300):

@@ -12,14 +12,21 @@ from tests.unit.replication.minitile38 import MiniTile38
 from tile38cm.replication.compare_pages import Entry, scan, side_by_side
 
 _IDS = st.integers(0, 60)
-_CHANGES = st.lists(st.lists(st.tuples(st.booleans(), _IDS), max_size=25), max_size=40)
+#: For each page: ids that come or go before it is made, from the first one on.
+_RUNS = st.builds(
+    lambda there, start, count: [(there, id) for id in range(start, min(start + count, 61))],
+    st.booleans(),
+    _IDS,
+    st.integers(1, 8),
+)
+_CHANGES = st.lists(_RUNS, min_size=4, max_size=30)
 
 
 class ScanTests(SynchronousTestCase):
     """One collection in pages."""
 
     @settings(deadline=None, max_examples=300)
-    @given(st.sets(_IDS), _CHANGES)
+    @given(st.sets(_IDS, min_size=20), _CHANGES)
     def test_under_writes(self, first: set[int], changes: list[list[tuple[bool, int]]]) -> None:
         """Whatever comes and goes between pages, each id that stays is seen, once, in order."""
         server, coming = MiniTile38(), iter(changes)
@@ -39,6 +46,19 @@ class ScanTests(SynchronousTestCase):
         seen = [id for id, _ in scan(server.direct(), b"k", first=2, largest=5)]
         self.assertEqual(seen, sorted(set(seen)))
         self.assertEqual({f"{id:02}".encode() for id in stayed} - set(seen), set())
+
+    def test_shift(self) -> None:
+        """Nothing is lost when all that was seen so far goes away between two pages."""
+        for gone in range(1, 20):
+            server = MiniTile38()
+            for id in range(40):
+                server.put("k", f"{id:02}")
+            entries = scan(server.direct(), b"k", first=20, largest=20)
+            seen = [next(entries)[0] for _ in range(20)]
+            for id in range(gone):
+                server.take("k", f"{id:02}")
+            seen += [id for id, _ in entries]
+            self.assertEqual(seen, [f"{id:02}".encode() for id in range(40)])
 
     def test_pages_fit(self) -> None:
         """Large objects make small pages, and all objects come."""

@@ -131,11 +131,14 @@ class ReplayTests(SynchronousTestCase):
             ("PERSIST", "k", "kept"),
             ("SET", "k", "longer", "EX", "50", "STRING", "x"),
             ("EXPIRE", "k", "longer", "400"),
+            ("SET", "k", "again", "STRING", "x"),
+            ("PERSIST", "k", "again"),
+            ("SET", "k", "again", "EX", "50", "STRING", "x"),
             ("SET", "k", "short", "STRING", "x"),
             ("EXPIRE", "k", "short", "20"),
             age=100.0,
         )
-        self.assertEqual(done.skipped, {Reason.ENDED.value: 1})
+        self.assertEqual(done.skipped, {Reason.ENDED.value: 2})
         ends = {id: thing.ttl for id, thing in self.writer.data[b"k"].items()}
         self.assertEqual(ends, {b"left": 50, b"kept": -1, b"longer": 300, b"short": 1})
 
