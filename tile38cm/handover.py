@@ -7,6 +7,8 @@ promise, and takes over.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -37,6 +39,8 @@ class HandOver:
     election: Election
     members: Members
     writer: Writer
+    #: Members that never stand by themselves.
+    unwilling: Callable[[], frozenset[str]]
 
     _log = Logger()
 
@@ -46,12 +50,18 @@ class HandOver:
             raise NotHandedOver("this node does not lead")
         required = self.election.required()
         fit = required & self.members.names
+        if candidate in self.unwilling():
+            raise NotHandedOver(f"{candidate} is tagged nofailover")
         if candidate is not None and candidate not in fit:
             why = "not in the sync set" if candidate not in required else "not connected"
             raise NotHandedOver(f"{candidate} is {why}")
-        if not fit:
-            raise NotHandedOver("no other member of the sync set is connected")
-        return fit if candidate is None else frozenset({candidate})
+        if candidate is not None:
+            return frozenset({candidate})
+        willing = fit - self.unwilling()
+        if not willing:
+            why = "is tagged otherwise than nofailover" if fit else "is connected"
+            raise NotHandedOver(f"no other member of the sync set {why}")
+        return willing
 
     async def __call__(self, candidate: str | None = None) -> str:
         """Hand over; returns the new leader's id.

@@ -170,7 +170,9 @@ class Node:
         password = settings.server_password
         self.writer = Writer(self.routes, self.reactor, limits, budget, Counters(), password, gate=self.gate)
         self.reader = Reader(self.routes, self.reactor, limits, budget, Counters(), password)
-        self.hand_over = HandOver(self.reactor, self.tile38, self.election, self.members, self.writer)
+        self.hand_over = HandOver(
+            self.reactor, self.tile38, self.election, self.members, self.writer, self._unwilling
+        )
         self.lag = Lag()
         self.failovers = Failovers()
         counters = (self.writer.counters, self.reader.counters)
@@ -291,6 +293,9 @@ class Node:
             self.election.resign(f"its Tile38 does not answer: {why}")
         self.announce_soon()
 
+    def _unwilling(self) -> frozenset[str]:
+        return frozenset(m.id for m in self.discovery.view.members.values() if m.nofailover)
+
     def _may_join(self, member: str) -> bool:
         state = self.discovery.view.members.get(member)
         return state is not None and not state.nosync
@@ -340,6 +345,7 @@ class Node:
             "role": leadership.role.value,
             "ready": self.replica.ready and not leading and not self.settings.tags.noread,
             "shrunk": self.state.now.shrunk,
+            "nofailover": self.settings.tags.nofailover,
             "nosync": self.settings.tags.nosync,
             "zone": self.settings.tags.zone,
             "epoch": position.epoch,

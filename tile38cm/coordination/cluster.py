@@ -30,6 +30,7 @@ class MemberState:
     version: str = ""
     shrunk: str = ""
     nosync: bool = False
+    nofailover: bool = False
     zone: str = ""
 
     @classmethod
@@ -47,6 +48,7 @@ class MemberState:
                 version=str(doc.get("version", "")),
                 shrunk=str(doc.get("shrunk", "")),
                 nosync=doc.get("nosync") is True,
+                nofailover=doc.get("nofailover") is True,
                 zone=str(doc.get("zone", "")),
             )
         except (ValueError, KeyError, TypeError, RecursionError):

@@ -107,7 +107,14 @@ class Source:
         if self._reign is None:
             conn.error("NOTLEADER this node does not lead, or not yet")
             return
+        self._drop(conn.peer)
         self._tasks.start(self._attach(conn, attach, self._reign), "attaching a follower")
+
+    def _drop(self, member: str) -> None:
+        """What an older connection of a follower has acknowledged counts no more."""
+        old = self._followers.get(member)
+        if old is not None:
+            old.conn.close("the follower has connected again")
 
     async def _attach(self, conn: PeerConnection, attach: Attach, reign: Reign) -> None:
         try:
@@ -151,9 +158,7 @@ class Source:
         conn.transport.loseConnection()  # type: ignore[union-attr]  # connected, or accept were not called
 
     def _continue(self, conn: PeerConnection, decision: Continue, reign: Reign, end: int) -> None:
-        old = self._followers.get(conn.peer)
-        if old is not None:
-            old.conn.close("the follower has connected again")
+        self._drop(conn.peer)
         follower = _Follower(conn.peer, conn, reign.epoch, end)
         self._followers[conn.peer] = follower
         conn.receive = lambda message: self._receive(follower, message)
