@@ -18,21 +18,17 @@ C{SCAN} nor C{GET}, so not here either.
 
 from __future__ import annotations
 
-import json
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
-from hashlib import blake2b
-from typing import Any, NamedTuple
 
 from attrs import define, field, frozen
 
 from tile38cm.replication.compare_pages import scan, side_by_side
 from tile38cm.replication.direct import Direct
+from tile38cm.replication.held import LIFETIME_OF, Kind, Subject, Value, collections, hooks, read
 from tile38cm.replication.markers import OWN_KEY
-from tile38cm.tile38 import Tile38Error
-from tile38cm.wire.resp import encode_reply
 
 #: Suspects are looked at together, so that their waits are shared; this many ids are held at most.
 MOST_SUSPECTS = 50_000
@@ -50,30 +46,6 @@ _MARKER = re.compile(
 )
 
 
-class Kind(Enum):
-    """What can differ."""
-
-    OBJECT = "object"
-    HOOK = "hook"
-    CHANNEL = "channel"
-    OBJECT_LIFETIME = "lifetime of object"
-    HOOK_LIFETIME = "lifetime of hook"
-    CHANNEL_LIFETIME = "lifetime of channel"
-
-
-_LIFETIME_OF = {
-    Kind.OBJECT: Kind.OBJECT_LIFETIME,
-    Kind.HOOK: Kind.HOOK_LIFETIME,
-    Kind.CHANNEL: Kind.CHANNEL_LIFETIME,
-}
-_HOOK_KINDS = {
-    Kind.HOOK: b"HOOKS",
-    Kind.CHANNEL: b"CHANS",
-    Kind.HOOK_LIFETIME: b"HOOKS",
-    Kind.CHANNEL_LIFETIME: b"CHANS",
-}
-
-
 class Verdict(Enum):
     """How a follower differs."""
 
@@ -82,18 +54,6 @@ class Verdict(Enum):
     DIFFERENT = "different"
     #: Written so often that the two were never seen at the same place.
     UNSETTLED = "unsettled"
-
-
-class Subject(NamedTuple):
-    """One thing that either side may have; hooks and channels have no collection."""
-
-    kind: Kind
-    collection: bytes
-    id: bytes
-
-
-#: The digest of what a server has, the seconds of a lifetime (-1: for ever), or nothing.
-Value = bytes | int | None
 
 
 @frozen
@@ -197,18 +157,17 @@ class _Comparing:
         self.total = int(self.leader.server()["num_objects"])
         self.follower.server()
         self.place.quiet()
-        keys = sorted({*_keys(self.leader), *_keys(self.follower)} - {OWN_KEY})
+        keys = sorted({*collections(self.leader), *collections(self.follower)} - {OWN_KEY})
         for key in keys:
             self._collection(key)
-        hooks = self._named(Kind.HOOK)
-        channels = self._named(Kind.CHANNEL)
+        hook_count, channel_count = self._named(Kind.HOOK), self._named(Kind.CHANNEL)
         self._settle()
         self.progress(self.objects, self.total)
         return Comparison(
             collections=len(keys),
             objects=self.objects,
-            hooks=hooks,
-            channels=channels,
+            hooks=hook_count,
+            channels=channel_count,
             expiring=self.expiring if self.asked.lifetimes else None,
             counts=self.counts,
             differences=tuple(map(self._with_lifetimes, self.described)),
@@ -241,10 +200,10 @@ class _Comparing:
 
     def _named(self, kind: Kind) -> int:
         """Compare all hooks, or all channels; they come in one reply."""
-        kinds = [kind, _LIFETIME_OF[kind]] if self.asked.lifetimes else [kind]
+        kinds = [kind, LIFETIME_OF[kind]] if self.asked.lifetimes else [kind]
         names: set[bytes] = set()
         for each in kinds:
-            mine, other = _hooks(self.leader, each), _hooks(self.follower, each)
+            mine, other = hooks(self.leader, each), hooks(self.follower, each)
             names |= mine.keys() | other.keys()
             for name in sorted(mine.keys() | other.keys()):
                 # Without its hook a lifetime is no difference of its own.
@@ -361,57 +320,3 @@ class _Place:
                 self._late = True
                 return False
             self.asked.sleep(LOOK_EVERY)
-
-
-# -- what a server has --------------------------------------------------------
-
-
-def read(server: Direct, subjects: Sequence[Subject]) -> dict[Subject, Value]:
-    """What the server has of each of them at this moment."""
-    found: dict[Subject, Value] = {}
-    found.update(_objects(server, [s for s in subjects if s.kind is Kind.OBJECT]))
-    found.update(_ends(server, [s for s in subjects if s.kind is Kind.OBJECT_LIFETIME]))
-    for kind in {s.kind for s in subjects} & _HOOK_KINDS.keys():
-        there = _hooks(server, kind)
-        found.update((s, there.get(s.id)) for s in subjects if s.kind is kind)
-    return found
-
-
-def _objects(server: Direct, subjects: Sequence[Subject]) -> Iterator[tuple[Subject, Value]]:
-    replies = server.ask_each((b"GET", s.collection, s.id, b"WITHFIELDS") for s in subjects)
-    for subject, reply in zip(subjects, _certain(replies), strict=True):
-        yield subject, None if reply is None else _digest(reply)
-
-
-def _ends(server: Direct, subjects: Sequence[Subject]) -> Iterator[tuple[Subject, Value]]:
-    replies = server.ask_each((b"TTL", s.collection, s.id) for s in subjects)
-    for subject, reply in zip(subjects, _certain(replies), strict=True):
-        yield subject, None if reply == -2 else reply
-
-
-def _certain(replies: Iterable[Any]) -> Iterator[Any]:
-    for reply in replies:
-        if isinstance(reply, Tile38Error):
-            raise reply
-        yield reply
-
-
-def _hooks(server: Direct, kind: Kind) -> dict[bytes, Value]:
-    """All hooks or channels by name, with a digest of all else, or with their lifetimes."""
-    if kind in (Kind.HOOK, Kind.CHANNEL):
-        return {name: _digest(rest) for name, *rest in server.ask(_HOOK_KINDS[kind], "*")}
-    # Only the JSON output tells lifetimes; it belongs to a connection.
-    with server.again() as speaks_json:
-        speaks_json.ask("OUTPUT", "json")
-        answer = json.loads(speaks_json.ask(_HOOK_KINDS[kind], "*"))
-    hooks = answer["hooks" if kind is Kind.HOOK_LIFETIME else "chans"]
-    return {hook["name"].encode(): int(hook["ttl"]) for hook in hooks}
-
-
-def _digest(reply: Any) -> bytes:
-    return blake2b(encode_reply(reply), digest_size=16).digest()
-
-
-def _keys(server: Direct) -> list[bytes]:
-    keys: list[bytes] = server.ask("KEYS", "*")
-    return keys

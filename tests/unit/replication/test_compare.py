@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.unit.replication.minitile38 import MiniTile38
 from tile38cm.model import Position
-from tile38cm.replication.compare import Asked, Comparison, Kind, Verdict, compare
+from tile38cm.replication.compare import Asked, Comparison, Verdict, compare
+from tile38cm.replication.held import Kind
 from tile38cm.replication.markers import marker
 from tile38cm.tile38 import CatchingUp
 
