@@ -13,6 +13,7 @@ nobody's outgoing connection can take them away while a node is down.
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import json
 import os
@@ -30,7 +31,8 @@ from typing import Any, Self, TypeVar
 
 from attrs import define, field, frozen
 
-from tests.real import ROOT, Program, RealConsul, RealTile38, Reply, ReplyError, RespClient, wait_for
+from tests.integration.load import Client
+from tests.real import ROOT, Program, RealConsul, RealTile38, Reply, wait_for
 from tile38cm.dev.processes import free_ports
 
 T = TypeVar("T")
@@ -70,7 +72,7 @@ class Manager(Program):
     @property
     def code(self) -> int | None:
         """How it ended; C{None} while it runs."""
-        return None if self.process is None else self.process.poll()
+        return self.process.poll() if self.process else None
 
     @property
     def stopped(self) -> bool:
@@ -123,19 +125,6 @@ class Node:
         """Whether its Tile38 takes writes from whoever reaches its port."""
         says = self.server()
         return says["read_only"] == "false" and not says.get("following")
-
-
-class Client(RespClient):
-    """A connection to W or R, over TLS if a context is given."""
-
-    def __init__(
-        self, host: str, port: int, tls: ssl.SSLContext | None = None, timeout: float = 15.0
-    ) -> None:
-        super().__init__(host, port, timeout)
-        if tls is not None:
-            self._file.close()
-            self._socket = tls.wrap_socket(self._socket)
-            self._file = self._socket.makefile("rb")
 
 
 @frozen
@@ -248,7 +237,7 @@ class Lab:
         return {} if found is None else dict(json.loads(found))
 
     def sync_set(self) -> set[str]:
-        """Who is in the sync set."""
+        """Who holds every acknowledged write."""
         return set(self.status().get("sync_set", ()))
 
     def node(self, name: str | None) -> Node | None:
@@ -382,8 +371,8 @@ def settled_lab(**changes: Any) -> Iterator[Lab]:
         _kept.pop().close()
     if not _kept:
         _kept.append(Lab(plan))
-        _kept[0].__enter__()
-        _kept[0].start()
+        atexit.register(_kept[0].close)
+        _kept[0].__enter__().start()
     lab = _kept[0]
     try:
         lab.wait_settled()

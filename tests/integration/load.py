@@ -1,7 +1,8 @@
-"""Clients that write all the time, and remember what they were told."""
+"""Clients, some of which write all the time and remember what they were told."""
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +18,19 @@ from tests.real import ReplyError, RespClient
 RECONNECT = 0.05
 #: Seconds for the last replies once it should end.
 END_TIMEOUT = 30.0
+
+
+class Client(RespClient):
+    """A connection to W or R, over TLS if a context is given."""
+
+    def __init__(
+        self, host: str, port: int, tls: ssl.SSLContext | None = None, timeout: float = 15.0
+    ) -> None:
+        super().__init__(host, port, timeout)
+        if tls is not None:
+            self._file.close()
+            self._socket = tls.wrap_socket(self._socket)
+            self._file = self._socket.makefile("rb")
 
 
 @define

@@ -10,8 +10,8 @@ from uuid import uuid4
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.certificates import key_pem, new_key
-from tests.integration.lab import PREFIX, WRITER_PORT, Client, Lab, Node, closed, settled_lab
-from tests.integration.load import Load
+from tests.integration.lab import PREFIX, WRITER_PORT, Lab, Node, closed, settled_lab
+from tests.integration.load import Client, Load
 from tests.real import ROOT, wait_for
 
 POLICY = Path(ROOT) / "deploy" / "consul-policy.hcl"

@@ -12,7 +12,8 @@ from pathlib import Path
 import redis
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.integration.lab import PREFIX, READER_PORT, WRITER_PORT, Client, Lab, Node, settled_lab
+from tests.integration.lab import PREFIX, READER_PORT, WRITER_PORT, Lab, Node, settled_lab
+from tests.integration.load import Client
 from tests.real import ReplyError, RespClient, wait_for
 
 PASSWORD = "correct-horse-battery-staple"
