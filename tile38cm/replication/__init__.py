@@ -11,6 +11,10 @@ On the leader:
 On a follower:
 
 - L{replica<tile38cm.replication.replica>}: follows whoever leads.
+- L{intake<tile38cm.replication.intake>}: what arrives, on its way in; knows the position.
+- L{markers<tile38cm.replication.markers>}: positions inside the log, longer lifetimes.  Pure.
+- L{recovery<tile38cm.replication.recovery>}, L{matching<tile38cm.replication.matching>}: where
+  a log stands after a crash: its last marker, and what stands behind that.  The latter is pure.
 - L{virtual_leader<tile38cm.replication.virtual_leader>}: the listener B, which poses
   as the leader of the local Tile38 and feeds it.
 - L{conversation<tile38cm.replication.conversation>}: what it answers, so that Tile38
@@ -20,11 +24,19 @@ On a follower:
 
 On both:
 
-- L{backlog<tile38cm.replication.backlog>}: the last bytes delivered, for others to catch up from.
+- L{backlog<tile38cm.replication.backlog>}: the last bytes delivered, for others to catch up
+  from; L{spill<tile38cm.replication.spill>}: the same on disk.
 - L{local_log<tile38cm.replication.local_log>}: reads, copies and empties the local
   Tile38's log.
 
+For people:
+
+- L{tail<tile38cm.replication.tail>}, L{replay<tile38cm.replication.replay>}: what a node had to
+  give up, kept in a file, and given back.
+- L{compare<tile38cm.replication.compare>}, with C{compare_pages}, C{held} and C{direct}: whether
+  two servers hold the same, without stopping writes.
+
 The flow::
 
-    leader's Tile38 -> log_feed -> source -> (mTLS) -> replica -> virtual_leader -> local Tile38
+    leader's Tile38 -> log_feed -> source -> (mTLS) -> replica -> intake -> virtual_leader -> local Tile38
 """
