@@ -253,6 +253,7 @@ class NodeService(Service):
             if self._announce or now >= due:
                 self._announce = False
                 due = now + ANNOUNCE_EVERY
+                self._node.state.change()  # what a full disk did not take
                 try:
                     await self._node.duties.remember()
                     await self._node.store.announce(self._node.announcement())
