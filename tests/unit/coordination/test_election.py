@@ -6,7 +6,7 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.unit.coordination.recorded import GRACE, LEASE, Member, status
-from tile38cm.coordination.election import BLOCKED_LEASES, SILENT_LEASES
+from tile38cm.coordination.office import BLOCKED_LEASES, SILENT_LEASES
 from tile38cm.coordination.promises import Answer, Heartbeat
 from tile38cm.coordination.survey import Report
 from tile38cm.coordination.term import LocalState
@@ -378,6 +378,18 @@ class OfficeTests(SynchronousTestCase):
         member.follow(status("A", "B"), 5)
         (settlement,) = member.last("change")
         self.assertEqual((settlement.index, settlement.wanted.epoch), (5, won.epoch))
+
+    def test_consul_restored_while_the_gate_is_shut(self) -> None:
+        """What could not be mended when it was seen is mended as soon as all promises are there again."""
+        member = Member()
+        member.lead(status("A", "B", "C"))
+        member.election.observed(None, 0)
+        self.assertEqual(member.asked("change"), [])
+        member.wait(LEASE / 8)
+        member.promise_of("C")
+        member.wait(LEASE / 16)
+        (settlement,) = member.last("change")
+        self.assertEqual((settlement.index, settlement.wanted.leader), (0, "B"))
 
     def test_takes_a_lost_lock_again(self) -> None:
         """The lock is for others to read: losing it does not end the term."""
