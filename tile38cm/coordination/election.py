@@ -263,7 +263,7 @@ class Election(Office):
             return False
         core.forced = True
         self._machine.stand()
-        self._machine.claim()
+        self._claim_now()
         return True
 
     def come_back(self) -> None:
@@ -302,12 +302,14 @@ class Election(Office):
     def _stand(self) -> None:
         core = self._core
         self._machine.stand()
-        if (
-            core.candidacy is not None
-            and core.status is not None
-            and core.released_epoch == core.status.epoch
-        ):
-            self._machine.claim()  # the leader has chosen this node, and leads no more
+        if core.status is not None and core.released_epoch == core.status.epoch:
+            self._claim_now()  # the leader has chosen this node, and leads no more
+
+    def _claim_now(self) -> None:
+        """Claim, whatever others would answer; where nobody could be asked that has been done already."""
+        candidacy = self._core.candidacy
+        if candidacy is not None and not candidacy.claimed:
+            self._machine.claim()
 
     def _tick_in_office(self, term: Term, now: float) -> None:
         core = self._core

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.unit.coordination.recorded import GRACE, LEASE, Member, status
+from tests.unit.coordination.recorded import GRACE, LEASE, Effects, Member, status
 from tile38cm.coordination.office import BLOCKED_LEASES, SILENT_LEASES
 from tile38cm.coordination.promises import Answer, Heartbeat
 from tile38cm.coordination.survey import Report
@@ -107,6 +109,15 @@ class FollowingTests(SynchronousTestCase):
         self.assertEqual(member.asked("claim"), [])
 
 
+class Alone(Effects):
+    """Nobody can be asked: questions are answered at once, by nobody."""
+
+    answer: Callable[[int, tuple[Report, ...]], None]
+
+    def survey(self, ticket: int, members: frozenset[str] | None) -> None:
+        self.answer(ticket, ())
+
+
 class StandingTests(SynchronousTestCase):
     """A member that tries to lead."""
 
@@ -131,6 +142,22 @@ class StandingTests(SynchronousTestCase):
         self.assertEqual(settlement.wanted.sync_set, {"B", "C"})
         record = self.member.last("claim")[2]
         self.assertEqual((record.parent, record.parent_offset, record.start), (1, 100, None))
+
+    def test_nobody_to_ask(self) -> None:
+        """Where nobody could be asked the answer comes at once; who claims in any case claims once."""
+        for way in ("forced", "released"):
+            alone = Alone()
+            member = Member(effects=alone)
+            alone.answer = member.election.surveyed
+            member.follow(status("A", "B"))
+            if way == "forced":
+                self.assertTrue(member.election.force())
+            else:
+                member.election.heartbeat(beat())
+                member.wait(GRACE)
+                member.election.heartbeat(beat())
+                member.election.released(1)
+            self.assertEqual(len(member.asked("claim")), 1, way)
 
     def test_withdraws_when_the_status_changes(self) -> None:
         """Before it has claimed, another index means that the reasons to stand may be gone."""
