@@ -31,7 +31,7 @@ class Forecast:
     lost: tuple[Lost, ...] | None
     #: Other members that are further, or may be: their ids.
     further: tuple[str, ...]
-    #: Members of the sync set that live: the cluster needs no force.
+    #: Members of the sync set that may lead: the cluster needs no force.
     living: tuple[str, ...]
 
 
@@ -43,7 +43,7 @@ def forecast(seen: Seen, candidate: Member) -> Forecast:
         candidate,
         None if position is None else _lost(seen, position),
         tuple(m.id for m in others if m.position is not None and (position is None or m.position > position)),
-        tuple(m.id for m in others if m.here and m.id in seen.status.sync_set and not m.nofailover),
+        tuple(m.id for m in others if not seen.against(m)),
     )
 
 
@@ -78,7 +78,7 @@ def sentences(seen: Seen, found: Forecast) -> Iterator[str]:
     if unheard:
         yield f"Nothing is known of {', '.join(unheard)}."
     if found.living:
-        yield f"{', '.join(found.living)}: in the sync set and here, so a leader can come without force."
+        yield f"{', '.join(found.living)}: here, in the sync set and fit, so it should lead without force."
     if found.further:
         yield f"{', '.join(found.further)}: further than {candidate.id}; better, if it comes back."
     yield from _known(found)
