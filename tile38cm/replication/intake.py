@@ -71,6 +71,8 @@ class Intake:
         self.on_delivered: Callable[[Position], None] = lambda _: None
         self.on_lost: Callable[[str], None] = lambda _: None
         self.on_room: Callable[[], None] = lambda: None
+        #: Whether nothing has been heard for longer than lifetimes may differ.
+        self.silent: Callable[[], bool] = lambda: False
         #: Everything that was taken over, delivered or not.
         self.position: Position | None = None
         #: What Tile38's socket has been given.
@@ -271,7 +273,8 @@ class Intake:
 
     def _mark_late(self) -> None:
         self._marking = None
-        self.mark()
+        if not self.silent():  # what has expired meanwhile must stay behind the last marker
+            self.mark()
 
     def _mark_no_more(self) -> None:
         self._unmarked = 0

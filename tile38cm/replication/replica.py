@@ -112,6 +112,7 @@ class Replica:
         intake.on_delivered = self._delivered
         intake.on_lost = self._local_lost
         intake.on_room = self._room
+        intake.silent = lambda: contact.broken
 
     # -- from outside ---------------------------------------------------------
 
