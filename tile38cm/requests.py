@@ -140,13 +140,24 @@ class Requests:
             await carry_out(found, asked)
 
     async def _answer(self, found: KeyValue, asked: dict[str, Any], state: str, said: str) -> None:
-        """Write the outcome back, unless the request has changed meanwhile."""
+        """Write the outcome back, unless the request has changed meanwhile.
+
+        It is the answer that is repeated until Consul takes it, not what was asked for.
+        """
         self._log.info(
             "{request}: {state}, {said}", request=found.key.rsplit("/", 1)[-1], state=state, said=said
         )
         done = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         text = json.dumps({**asked, "state": state, "said": said, "answered": done})
-        await self._means.consul.put(found.key, text.encode(), cas=found.modify_index)
+        while True:
+            try:
+                await self._means.consul.put(found.key, text.encode(), cas=found.modify_index)
+                break
+            except ConsulError as e:
+                self._log.warn("the answer has to wait: {e}", e=str(e))
+                await pause(self._means.clock, 1.0)
+        # The watch may show it unanswered for a while yet.
+        self._found = {name: other for name, other in self._found.items() if other is not found}
 
     def _leading(self) -> bool:
         return self._means.election.leadership.role is Role.LEADER

@@ -135,8 +135,8 @@ class Talk(StringTransport):
 class LocalWay:
     """The way to a server, and the client of it that a node has."""
 
-    def __init__(self, server: LocalServer | None = None) -> None:
-        self.clock = Clock()
+    def __init__(self, server: LocalServer | None = None, clock: Clock | None = None) -> None:
+        self.clock = clock or Clock()
         self.server = server or LocalServer()
         self.refusing = self.frozen = False
         #: The names of all commands that came.
