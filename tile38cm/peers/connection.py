@@ -82,6 +82,11 @@ class PeerConnection(Protocol):
         except (TypeError, MemoryError) as e:  # a map whose keys are lists; more words than there is room for
             raise BadMessage("no message of ours") from e
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing can be said or heard any more."""
+        return self._ended
+
     def send(self, *words: bytes) -> None:
         """Say something; nothing happens when the connection has ended."""
         if self.transport is not None and not self._ended:
