@@ -129,6 +129,15 @@ class FeedTests(SynchronousTestCase):
         self.way.wait(1)
         self.assertEqual((self.sink.data, self.sink.endings), (self.server.log, []))
 
+    def test_cut_often(self) -> None:
+        """However often it breaks, it goes on, as long as something comes in between."""
+        self.feed()
+        for number in range(3, 10):
+            self.server.cut()
+            self.server.log += write(number)
+            self.way.wait(0.5)
+        self.assertEqual((self.sink.data, self.sink.endings), (self.server.log, []))
+
     def test_cut_before_anything(self) -> None:
         """The same if nothing had come yet."""
         self.feed(len(self.server.log))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,13 @@ class KeepingTests(SpillCase):
         (self.path / "000000000001.pieces").write_bytes(raw)
         for data in self.spill()[1]:
             self.assertGreaterEqual(data.start, 0)
+
+    def test_before_the_beginning(self) -> None:
+        """A piece that would begin before the log does ends the file."""
+        self.path.mkdir()
+        raw = struct.pack("!QQI", 1, 3, 3) + b"abc" + struct.pack("!QQI", 1, 2, 3) + b"def"
+        (self.path / "000000000001.pieces").write_bytes(raw)
+        self.assertEqual(self.spill()[1], [Data(1, 3, b"abc")])
 
     def test_limit(self) -> None:
         """The oldest files go: what stays is the newest, at least the limit and at most a file more."""
