@@ -44,6 +44,8 @@ STARTUP_RETRY = 0.25
 ANNOUNCE_EVERY = 5.0
 #: Changes are gathered for so many seconds before they are written.
 ANNOUNCE_SOON = 0.05
+#: Seconds until it is tried again where it could not be written.
+ANNOUNCE_RETRY = 1.0
 T = TypeVar("T")
 
 
@@ -104,6 +106,7 @@ class NodeService(Service):
         await self._prove_position(before)
         node.health.start()
         await self._until("Consul", self._consul_leads)
+        await self._until("Consul", self._judge_disk)
         await self._until("Consul", self._count_start)
         if self._settings.tls.mode == "off":
             await self._until("the cluster's secret", node.secret.learn)
@@ -139,17 +142,26 @@ class NodeService(Service):
         if not await self._node.consul.status_leader():
             raise Unclear("Consul has no leader")
 
-    async def _count_start(self) -> None:
-        """A disk that was put back to an earlier day proves nothing of what came after."""
+    async def _judge_disk(self) -> None:
+        """A disk that was put back to an earlier day proves nothing of what came after.
+
+        Nothing is written here, so that an answer that was lost is not taken for an earlier start.
+        """
         node = self._node
-        mine = node.state.now.starts
-        noted = await node.store.count_start(mine)
-        if noted >= mine:
-            self._log.warn("the state directory is older than this node's last start: it proves nothing")
-            node.duties.follows()
-            node.intake.give_up("the disk was put back to an earlier time")
+        noted, told, here = await node.store.starts(), await node.store.last_led(), node.replica.position
+        if noted >= node.state.now.starts:
+            why = "the state directory is older than this node's last start"
             node.state.change(starts=noted + 1)
-            await node.store.count_start(noted + 1)
+        elif told is not None and here is not None and node.state.now.led and _beyond(told, here):
+            why = f"the log ends at {here}, but this node has led up to {told} at least"
+        else:
+            return
+        self._log.warn("{why}: it proves nothing", why=why)
+        node.duties.follows()
+        node.intake.give_up("the disk was put back to an earlier time")
+
+    async def _count_start(self) -> None:
+        await self._node.store.count_start(self._node.state.now.starts)
 
     async def _prove_position(self, before: Remembered) -> None:
         """What the state directory and the log together prove of this node's position."""
@@ -257,14 +269,16 @@ class NodeService(Service):
                 self._node.state.change()  # what a full disk did not take
                 try:
                     await self._node.duties.remember()
-                    await self._node.store.announce(self._node.announcement())
+                    written = await self._node.store.announce(self._node.announcement())
                     trouble = ""
                 except (ConsulError, Tile38Error) as e:
-                    self._announce = True
                     if str(e) != trouble:
                         trouble = str(e)
                         self._log.warn("this member cannot be announced: {e}", e=trouble)
-                    await pause(self._reactor, 1.0)
+                    written = False
+                if not written:
+                    self._announce = True
+                    await pause(self._reactor, ANNOUNCE_RETRY)
             await pause(self._reactor, ANNOUNCE_SOON)
 
     def _in_thread(self, function: Callable[[], T]) -> Deferred[T]:
@@ -329,6 +343,11 @@ class NodeService(Service):
         except Tile38Error:
             return
         self._node.state.change(clean=(position, size))
+
+
+def _beyond(told: Position, here: Position) -> bool:
+    """Whether a leader's log was longer than it is now; another log's offsets tell nothing."""
+    return told.epoch >= here.epoch and told.offset > here.offset
 
 
 async def _quietly(ending: Any) -> None:

@@ -53,6 +53,11 @@ def member(lab: Lab, node: Node) -> dict[str, Any]:
     return dict(shown(lab)["members"].get(node.id, {}))
 
 
+def told_offset(lab: Lab, node: Node) -> int:
+    """How long its log is by its own key."""
+    return int(json.loads(lab.consul.kv(f"{PREFIX}/members/{node.id}") or "{}")["offset"])
+
+
 def ask(lab: Lab, name: str, request: object) -> dict[str, Any]:
     """Write a request by hand, and wait for what is written back."""
     body = request if isinstance(request, bytes) else json.dumps(request).encode()
@@ -233,7 +238,7 @@ class ForcedTests(OperationsCase):
                 client.command("FSET", "forced", "lost-3", "speed", 7)
             wait_for(lambda: lab.sync_set() == {old.id}, "alone", 10)
             self.assertGreater(lab.status()["offset"], 0)
-            wait_for(lambda: self.told_offset(lab, old) == log_path(old).stat().st_size, "told", 10)
+            wait_for(lambda: told_offset(lab, old) == log_path(old).stat().st_size, "told", 10)
             old.kill()
             new.start()
             self.refused(lab, old, new)
@@ -245,10 +250,6 @@ class ForcedTests(OperationsCase):
 
     def words(self, candidate: Node) -> tuple[str, ...]:
         return ("failover", "--force", "--candidate", candidate.id, "--yes")
-
-    def told_offset(self, lab: Lab, node: Node) -> int:
-        """What its own key says."""
-        return int(json.loads(lab.consul.kv(f"{PREFIX}/members/{node.id}") or "{}")["offset"])
 
     def refused(self, lab: Lab, old: Node, new: Node) -> None:
         """It does not lead by itself, nor without the words that are asked for; the loss is foretold."""
@@ -444,9 +445,35 @@ class RestoredTests(OperationsCase):
             self.assertEqual(lab.wait_same("restored"), {"old"})
             self.check_equal(lab)
 
+    def test_snapshot(self) -> None:
+        """A copy made while it ran, put back after a crash: what it told since shows that it is old."""
+        with Lab(nodes=1) as lab:
+            (node,) = lab.nodes
+            lab.start()
+            lab.wait_settled()
+            lab.write(node, "SET", "restored", "old", "POINT", 1, 2)
+            wait_for(lambda: told_offset(lab, node) == log_path(node).stat().st_size, "told", 10)
+            node.kill()
+            node.start()
+            lab.wait_settled()  # a crash alone proves nothing against it
+            copy = self.copy(lab, node)
+            lab.write(node, "SET", "restored", "new", "POINT", 1, 2)
+            wait_for(lambda: told_offset(lab, node) == log_path(node).stat().st_size, "told", 10)
+            node.kill()
+            self.put_back(lab, node, copy)
+            node.start()
+            self.stays_down(lab, node)
+            words = ("failover", "--force", "--candidate", node.id, "--old-leader-is-dead", "--yes")
+            self.assertEqual(ctl(lab, *words).code, 0)
+            self.assertEqual(set(node.objects("restored")), {"old"})
+
     def copied(self, lab: Lab, node: Node) -> Path:
         """Stop a node in order, and copy its data and its state."""
         node.terminate()
+        return self.copy(lab, node)
+
+    def copy(self, lab: Lab, node: Node) -> Path:
+        """Its data and its state as they are."""
         copy = lab.folder / f"{node.id}-{time.monotonic_ns()}"
         for name in ("data", "state"):
             shutil.copytree(lab.folder / node.id / name, copy / name)

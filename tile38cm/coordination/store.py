@@ -37,6 +37,7 @@ from tile38cm.coordination.status import (
     Settlement,
     Status,
 )
+from tile38cm.model import Position
 from tile38cm.tasks import pause
 
 #: Seconds; Consul's least. Nothing is decided by it: it only tidies up after the dead.
@@ -182,9 +183,22 @@ class ClusterStore:
     # -- members, epochs, secret ----------------------------------------------
 
     async def announce(self, state: Mapping[str, Any]) -> bool:
-        """Write this member's own key under its session; fails with C{ConsulError}."""
+        """Write this member's own key under its session; fails with C{ConsulError}.
+
+        @return: whether it was written; if not, try again.
+        """
         value = json.dumps(dict(state), sort_keys=True).encode()
-        return await self._lock(self.key(MEMBERS, self._member), value)
+        written = await self._lock(self.key(MEMBERS, self._member), value)
+        if not written:
+            await self._end_earlier_session()
+        return written
+
+    async def _end_earlier_session(self) -> None:
+        """After a crash an earlier session of this member holds its key, for as long as sessions live."""
+        found = (await self._consul.get(self.key(MEMBERS, self._member), consistent=True)).value
+        if found is not None and found.session not in (None, self._session):
+            self._log.info("the session from before a crash of this member is ended")
+            await self._consul.session_destroy(str(found.session))
 
     async def take(self, name: str) -> bool:
         """Lock a key below the prefix with this member's session; fails with C{ConsulError}."""
@@ -204,17 +218,34 @@ class ClusterStore:
         if self._session is not None:
             await self._consul.put(self.key(name), b"", release=self._session)
 
+    async def starts(self) -> int:
+        """The highest count of its own starts that this member has noted; fails with C{ConsulError}.
+
+        A node that starts for the so many-eth time, or an earlier one, has a disk that went back in time.
+        """
+        found = (await self._consul.get(self.key("starts", self._member), consistent=True)).value
+        return int(found.value) if found is not None and found.value.isdigit() else 0
+
     async def count_start(self, mine: int) -> int:
         """Note a member's count of its own starts; fails with C{ConsulError}.
 
-        @return: the highest count that was noted before.  Above C{mine} it shows
-            that this node's disk has gone back in time.
+        @return: the highest count that was noted before.
         """
-        key = self.key("starts", self._member)
-        found = (await self._consul.get(key, consistent=True)).value
-        noted = int(found.value) if found is not None and found.value.isdigit() else 0
-        await self._consul.put(key, b"%d" % max(noted, mine))
+        noted = await self.starts()
+        await self._consul.put(self.key("starts", self._member), b"%d" % max(noted, mine))
         return noted
+
+    async def last_led(self) -> Position | None:
+        """How long this member's log was at least, if by its own key it led; fails with C{ConsulError}.
+
+        After an orderly stop there is no such key.
+        """
+        found = (await self._consul.get(self.key(MEMBERS, self._member), consistent=True)).value
+        try:
+            told: Any = None if found is None else json.loads(found.value)
+            return Position(int(told["epoch"]), int(told["offset"])) if told["role"] == "leader" else None
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return None
 
     async def epochs(self) -> dict[int, EpochRecord]:
         """All recorded terms; a record that cannot be read is left out. Fails with C{ConsulError}."""

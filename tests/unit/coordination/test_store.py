@@ -13,6 +13,7 @@ from tests.unit.coordination.weather import Station
 from tile38cm.coordination.consul import ConsulError, Unclear
 from tile38cm.coordination.status import EpochRecord, Rubbish, Settlement, Status, take_over
 from tile38cm.coordination.store import REFUSED_RETRY, RETRY, SESSION_TTL, Settled, with_start
+from tile38cm.model import Position
 
 RECORD = EpochRecord(2, "B", 1, 100, reason="test")
 
@@ -239,6 +240,15 @@ class SessionTests(StoreCase):
                     self.failureResultOf(task, ConsulError)
                     self.assertTrue(self.successResultOf(self.station.run(use())))
 
+    def test_after_a_crash(self) -> None:
+        """The session that a crash has left ends as soon as the member is back."""
+        self.assertTrue(self.successResultOf(self.station.run(self.store.announce({"run": 1}))))
+        again = self.station.store("B")
+        self.assertFalse(self.successResultOf(self.station.run(again.announce({"run": 2}))))
+        self.assertTrue(self.successResultOf(self.station.run(again.announce({"run": 2}))))
+        entry = self.station.entry("members/B")
+        self.assertEqual((entry and entry.value, len(self.mine())), (b'{"run": 2}', 1))
+
     def test_away(self) -> None:
         """A Consul that is away for a while costs nothing."""
         keeping = self.station.run(self.store.keep_session())
@@ -316,6 +326,19 @@ class KeyTests(StoreCase):
         self.assertEqual(counts, [0, 1, 2, 9, 9])
         self.station.put("starts/B", b"x")
         self.assertEqual(self.successResultOf(self.station.run(self.store.count_start(1))), 0)
+
+    def test_last_led(self) -> None:
+        """Only a leader's own word for its log tells how long that was; anything else is nothing."""
+        for value, expected in (
+            (b'{"role": "leader", "epoch": 3, "offset": 70}', Position(3, 70)),
+            (b'{"role": "follower", "epoch": 3, "offset": 70}', None),
+            (b'{"role": "leader"}', None),
+            (b"[]", None),
+            (b"x", None),
+        ):
+            self.station.put("members/B", value)
+            self.assertEqual(self.successResultOf(self.station.run(self.store.last_led())), expected)
+        self.assertIsNone(self.successResultOf(self.station.run(self.station.store("C").last_led())))
 
     def test_epochs(self) -> None:
         """All terms that can be read."""
