@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -67,6 +67,7 @@ class LagTests(SynchronousTestCase):
         self.lag.beaten(beat(10), Position(1, 5), 7)
         self.assertEqual(self.lag.seconds(8), 1)
 
+    @settings(deadline=None)
     @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=1))
     def test_never_more_than_since_the_last_zero(self, steps: list[tuple[int, int]]) -> None:
         """Whatever comes, seconds are zero exactly without missing bytes, and never more than passed."""

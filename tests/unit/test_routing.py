@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
@@ -220,6 +220,7 @@ class ReaderTests(RoutesCase):
         self.lead(Role.FOLLOWER, "b", 2)
         self.assertEqual(self.routes.readers(), first)
 
+    @settings(deadline=None)
     @given(
         st.sampled_from(list(Role)),
         st.sampled_from([None, *NODES]),

@@ -17,15 +17,17 @@ from tile38cm.model import Position
 from tile38cm.state import Remembered, StateDirectory, StateError
 
 FULL = Remembered("c", 7, 3, "s1", 6, (120, "abc"), (Position(6, 100), 120))
+#: A few letters are enough, and the table of all of Unicode takes seconds to build.
+_TEXT = 'aé"\\€'
 _COUNTS = st.integers(0, 2**63)
 _STATES = st.builds(
     Remembered,
-    cluster=st.text(max_size=5),
+    cluster=st.text(_TEXT, max_size=5),
     seen=_COUNTS,
     starts=_COUNTS,
-    shrunk=st.text(max_size=5),
+    shrunk=st.text(_TEXT, max_size=5),
     led=_COUNTS,
-    fingerprint=st.tuples(_COUNTS, st.text(max_size=5)),
+    fingerprint=st.tuples(_COUNTS, st.text(_TEXT, max_size=5)),
     clean=st.none() | st.tuples(st.builds(Position, _COUNTS, _COUNTS), _COUNTS),
 )
 
