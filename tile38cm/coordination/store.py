@@ -244,7 +244,7 @@ class ClusterStore:
         try:
             told: Any = None if found is None else json.loads(found.value)
             return Position(int(told["epoch"]), int(told["offset"])) if told["role"] == "leader" else None
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None
 
     async def epochs(self) -> dict[int, EpochRecord]:

@@ -333,6 +333,7 @@ class KeyTests(StoreCase):
             (b'{"role": "leader", "epoch": 3, "offset": 70}', Position(3, 70)),
             (b'{"role": "follower", "epoch": 3, "offset": 70}', None),
             (b'{"role": "leader"}', None),
+            (b'{"role": "leader", "epoch": Infinity, "offset": 70}', None),
             (b"[]", None),
             (b"x", None),
         ):
