@@ -8,18 +8,28 @@ L{Batch} it was sent in is covered: every member of the sync set has
 acknowledged the offset that C{ROLE}, sent behind the batch, reported, and the
 gate is open in the same epoch.  Tile38 executes a connection's commands in
 order, so that offset includes the batch's writes, and all that its reads saw.
+
+An exchange may stand for several requests of one packet, a L{Bundle}: they
+were sent together, are covered by one offset, and so are released together.
+Nothing is known of its requests but what the bundle says; wherever they must
+be judged one by one it is replaced by its L{Exchange.singles}, so one that is
+held is always a single one.
 """
 
 from __future__ import annotations
 
 from enum import Enum
+from typing import Protocol
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from tile38cm.proxy.partners import Gate
-from tile38cm.wire.commands import Command
-from tile38cm.wire.replies import is_failure
+from tile38cm.wire.bundles import Bundle
+from tile38cm.wire.commands import Class, Command, classify
+from tile38cm.wire.replies import ReplyParser, is_failure
+from tile38cm.wire.requests import Request, RequestParser
 from tile38cm.wire.resp import OK, Output, error, okay
+from tile38cm.wire.weights import APART, weight_of
 
 UNCERTAIN = (
     "UNCERTAIN the server was lost before it confirmed this command:"
@@ -41,6 +51,27 @@ class State(Enum):
     SETTLED = "settled"
 
 
+#: What is known of bundles.
+_WRITES = Command("several", Class.WRITE, leader=True)
+_READS = Command("several", Class.READ)
+
+
+class Asker(Protocol):
+    """Whose request an exchange is."""
+
+    def replied(self, exchange: Exchange, reply: bytes) -> None:
+        """The whole reply to one exchange; C{turned} follows when more is of no use."""
+
+    def turned(self) -> None:
+        """Replies came, and if they must be covered the offset that covers them."""
+
+    def partly_replied(self, exchange: Exchange, replies: bytes) -> None:
+        """To some of a bundle's requests; there will be no more, and C{turned} does not follow."""
+
+    def not_sent(self, exchange: Exchange) -> None:
+        """It was taken and not sent after all; C{turned} follows."""
+
+
 @define(eq=False)
 class Batch:
     """What was sent to the local Tile38 in one turn, and the offset that covers it once known.
@@ -53,6 +84,7 @@ class Batch:
     epoch: int
     least: int = 0
     offset: int | None = None
+    exchanges: list[Exchange] = field(factory=list)
 
 
 @define(eq=False)
@@ -68,6 +100,16 @@ class Exchange:
     raw: bytes
     command: Command
     arrived: float
+    #: Who is told; what is answered without a server needs nobody.
+    asker: Asker | None = None
+    #: What C{OUTPUT} the client had chosen before, and on which connections it may go.
+    mode: Output = "resp"
+    weight: int = APART
+    #: How many of its requests have more than a short answer.
+    heavy: int = 0
+    #: How many requests this stands for; C{bundled}: they have not been looked at one by one.
+    count: int = 1
+    bundled: bool = False
     state: State = State.HELD
     reply: bytes = b""
     batch: Batch | None = None
@@ -82,6 +124,42 @@ class Exchange:
     losses: int = 0
     #: A write that is held again after it had been sent: the first attempt may have been applied.
     doubtful: bool = False
+
+    @classmethod
+    def of(cls, request: Request, command: Command, arrived: float) -> Exchange:
+        """One request that is to be sent."""
+        weight = weight_of(command, request.args, len(request.raw))
+        return cls(request.raw, command, arrived, weight=weight, heavy=int(command.heavy))
+
+    @classmethod
+    def of_bundle(cls, bundle: Bundle, arrived: float) -> Exchange:
+        """Several that are to be sent together."""
+        return cls(
+            bundle.raw,
+            _WRITES if bundle.leader else _READS,
+            arrived,
+            weight=bundle.weight,
+            heavy=bundle.heavy,
+            count=bundle.count,
+            bundled=True,
+        )
+
+    def singles(self) -> list[Exchange]:
+        """One exchange for each request, with its reply as far as replies have come."""
+        if not self.bundled:
+            return [self]
+        requests, replies = RequestParser(len(self.raw)), ReplyParser()
+        requests.feed(self.raw)
+        replies.feed(self.reply)
+        found = []
+        while isinstance(event := requests.next(), Request):
+            single = Exchange.of(event, classify(event.args), self.arrived)
+            single.asker, single.mode, single.batch = self.asker, self.mode, self.batch
+            reply = replies.next()
+            single.state = self.state if reply is None else State.ANSWERED
+            single.reply = reply or b""
+            found.append(single)
+        return found
 
     def settle(self, problem: str) -> None:
         """Answer with an error of our own."""
