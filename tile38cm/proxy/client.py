@@ -98,6 +98,8 @@ class Client(Protocol):
         self._closing = False
         #: The next packet may be looked at as a whole.
         self._plain = False
+        #: It will be the rest of a request that began in an earlier one.
+        self._split = False
         limits = side.limits
         self._whole_packets = limits.max_request >= LARGEST_PACKET and limits.max_args >= 1000
 
@@ -109,7 +111,8 @@ class Client(Protocol):
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
         self._conversation = Conversation(self._side, self, self._from_peer)
-        self._send = sender(self.transport)
+        #: Replies for the client.
+        self.deliver = sender(self.transport)
         self.transport.registerProducer(self, True)
 
     def dataReceived(self, data: bytes) -> None:
@@ -153,10 +156,6 @@ class Client(Protocol):
 
     # -- Port
 
-    def deliver(self, data: bytes) -> None:
-        """Replies for the client."""
-        self._send(data)
-
     def regulate(self, read: bool) -> None:
         """Whether to read from the client."""
         if not self._closing:
@@ -197,17 +196,19 @@ class Client(Protocol):
 
     def _bundled(self, data: bytes) -> bytes:
         """Ask what can be asked as it stands; returns the rest."""
-        if self._parser.pending:
+        if self._split:
+            self._split = False
             data = self._parser.withdraw() + data
         bundle = self._side.scanner.scan(data)
         if bundle is None or (bundle.leader and not self._side.writes) or self._conversation is None:
             return data
-        self._conversation.ask_together(Exchange.of_bundle(bundle, self._side.clock.seconds()))
-        return data[len(bundle.raw) :]
+        self._conversation.ask_together(bundle)
+        return b"" if len(bundle.raw) == len(data) else data[len(bundle.raw) :]
 
     def _notice(self) -> None:
         """Whether the next packet may be looked at as a whole."""
         conversation = self._conversation
+        self._split = self._parser.pending > 0
         self._plain = (
             conversation is not None
             and not (self._fresh or self._closing or conversation.closed_for_requests)

@@ -21,7 +21,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Protocol
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from tile38cm.proxy.partners import Gate
 from tile38cm.wire.bundles import Bundle
@@ -62,8 +62,12 @@ class Asker(Protocol):
     def replied(self, exchange: Exchange, reply: bytes) -> None:
         """The whole reply to one exchange; C{turned} follows when more is of no use."""
 
-    def turned(self) -> None:
-        """Replies came, and if they must be covered the offset that covers them."""
+    def turned(self, verdict: Verdict | None) -> None:
+        """
+        Replies came, and if they must be covered the offset that covers them.
+
+        @param verdict: what the gate said in this turn, if it was asked.
+        """
 
     def partly_replied(self, exchange: Exchange, replies: bytes) -> None:
         """To some of a bundle's requests; there will be no more, and C{turned} does not follow."""
@@ -132,17 +136,11 @@ class Exchange:
         return cls(request.raw, command, arrived, weight=weight, heavy=int(command.heavy))
 
     @classmethod
-    def of_bundle(cls, bundle: Bundle, arrived: float) -> Exchange:
-        """Several that are to be sent together."""
-        return cls(
-            bundle.raw,
-            _WRITES if bundle.leader else _READS,
-            arrived,
-            weight=bundle.weight,
-            heavy=bundle.heavy,
-            count=bundle.count,
-            bundled=True,
-        )
+    def of_bundle(cls, bundle: Bundle, asker: Asker, mode: Output, weight: int) -> Exchange:
+        """Several that are sent together; their connection notes when."""
+        # By place and not by name: this is done for nearly every packet of every client.
+        raw, count, leader, heavy, _ = bundle
+        return cls(raw, _WRITES if leader else _READS, 0.0, asker, mode, weight, heavy, count, True)
 
     def singles(self) -> list[Exchange]:
         """One exchange for each request, with its reply as far as replies have come."""
@@ -204,7 +202,7 @@ class Exchange:
         return b"" if self.last and output == "json" else okay(output)
 
 
-@frozen
+@define(eq=False)
 class Verdict:
     """What the gate said at one moment, so that one turn asks it once."""
 
@@ -212,6 +210,10 @@ class Verdict:
     epoch: int
     acknowledged: int
     enough: bool
+    #: A batch of which everything may be released.
+    passed: Batch | None = None
+    #: The offset that the gate was told of last.
+    told: int = 0
 
     @classmethod
     def of(cls, gate: Gate) -> Verdict:
@@ -221,12 +223,14 @@ class Verdict:
     def releases(self, exchange: Exchange) -> bool:
         """Whether an answered exchange may go to its client."""
         batch = exchange.batch
-        if batch is None:
+        if batch is None or batch is self.passed:
             return True
-        return (
+        covered = (
             self.open
             and self.epoch == batch.epoch
             and batch.offset is not None
             and self.acknowledged >= batch.offset >= batch.least
-            and (self.enough or not exchange.command.leader)
         )
+        if covered and self.enough:
+            self.passed = batch
+        return covered and (self.enough or not exchange.command.leader)

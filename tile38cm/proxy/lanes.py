@@ -17,7 +17,7 @@ from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 
 from tile38cm.proxy.partners import Gate, Target
-from tile38cm.proxy.upstream import Later, Upstream, preparation
+from tile38cm.proxy.upstream import Upstream, preparation
 from tile38cm.settings import Secret
 from tile38cm.wire.resp import Output
 from tile38cm.wire.weights import SEARCH
@@ -50,10 +50,6 @@ class Origin:
     #: Whether a local server must lead.
     leading: bool
 
-    def later(self, do: Callable[[], None]) -> None:
-        """At the end of this turn of the reactor, before it waits for events again."""
-        self.clock.callLater(0, do)
-
 
 class Lane:
     """One connection, and who uses it."""
@@ -64,8 +60,7 @@ class Lane:
         self.key = key
         target, output = key[0], key[1]
         steps = preparation(target, self._origin.password, output, self._origin.leading)
-        later: Later = self._origin.later
-        self.upstream = Upstream(self, target, steps, self._origin.gate, later)
+        self.upstream = Upstream(self, target, steps, self._origin.gate, self._origin.clock)
         self.passengers: dict[Passenger, None] = {}
         self._opened = False
 
@@ -74,7 +69,7 @@ class Lane:
         if self._opened:
             return
         self._opened = True
-        self.upstream.open(self._origin.clock, self._origin.connect_timeout)
+        self.upstream.open(self._origin.connect_timeout)
 
     # -- Owner of the upstream
 

@@ -191,11 +191,11 @@ class Link:
         if own is None:
             origin = self._side.origin
             steps = preparation(target, origin.password, output, origin.leading)
-            own = self._own = Upstream(self, target, steps, origin.gate, origin.later)
+            own = self._own = Upstream(self, target, steps, origin.gate, origin.clock)
             self._own_output = output
             self._chosen = own
             # As with lanes.
-            own.open(origin.clock, origin.connect_timeout)
+            own.open(origin.connect_timeout)
         elif own.usable and self._own_output != output:
             self._own_output = output
             own.prefix(OUTPUT[output])

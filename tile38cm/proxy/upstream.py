@@ -20,7 +20,7 @@ from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime, ITCPT
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from tile38cm.proxy.exchange import Asker, Batch, Exchange
+from tile38cm.proxy.exchange import Asker, Batch, Exchange, Verdict
 from tile38cm.proxy.partners import Gate, Target, Wire
 from tile38cm.proxy.sending import sender
 from tile38cm.settings import Secret
@@ -29,9 +29,6 @@ from tile38cm.wire.replies import BadReply, ReplyParser, is_failure, leader_offs
 from tile38cm.wire.resp import Output, encode_request
 
 ROLE = encode_request([b"ROLE"])
-
-#: Has a callable called when this turn of the reactor is over.
-Later = Callable[[Callable[[], None]], object]
 
 
 @frozen
@@ -97,13 +94,12 @@ class Upstream(Protocol):
     The connection itself; C{open} it once.
 
     @param gate: what replies pass, if this is the local server of a leader.
-    @param later: has a callable called when this turn of the reactor is over.
     """
 
     transport: Wire  # type: ignore[assignment]  # ITransport lacks what all transports have
 
     def __init__(
-        self, owner: Owner, target: Target, steps: Sequence[Step], gate: Gate | None, later: Later
+        self, owner: Owner, target: Target, steps: Sequence[Step], gate: Gate | None, clock: IReactorTime
     ) -> None:
         self.target = target
         self.gate = gate if target.local else None
@@ -117,7 +113,7 @@ class Upstream(Protocol):
         self.answered = False
         self._owner: Owner | None = owner
         self._steps = deque(steps)
-        self._later = later
+        self._clock = clock
         #: What goes out when this turn is over.
         self._pending: list[Exchange] = []
         self._expected: deque[Exchange | Batch | Step] = deque()
@@ -130,9 +126,9 @@ class Upstream(Protocol):
 
     # -- for the owner
 
-    def open(self, clock: IReactorTime, timeout: float) -> None:
+    def open(self, timeout: float) -> None:
         """Connect; the owner hears the outcome, perhaps before this returns."""
-        self._connecting = self.target.connect(_Sole(self)).addTimeout(timeout, clock)
+        self._connecting = self.target.connect(_Sole(self)).addTimeout(timeout, self._clock)
         # The outcome is told to the owner by these two, so nobody needs to await it.
         _ = self._connecting.addCallbacks(self._connected, self._not_connected)
 
@@ -142,7 +138,8 @@ class Upstream(Protocol):
         others of this turn, and ask for the offset that covers them if the gate needs one.
         """
         if not self._pending:
-            self._later(self._flush)
+            # Before the reactor waits for events again.
+            self._clock.callLater(0, self._flush)
         self._pending.append(exchange)
 
     def prefix(self, step: Step) -> None:
@@ -220,8 +217,9 @@ class Upstream(Protocol):
             self._fail(f"the server answered rubbish: {bad}")
             return
         self.answered = self.ready
+        verdict = None if self.gate is None or not concerned else Verdict.of(self.gate)
         for asker in concerned:
-            asker.turned()
+            asker.turned(verdict)
         if self.retiring and self.idle:
             self._fail("the peer does not serve us any more")
 
@@ -310,6 +308,10 @@ class Upstream(Protocol):
         if gate is not None and not self._let_in(gate, pending):
             self._give_back(pending)
             return
+        now = self._clock.seconds()
+        for exchange in pending:
+            if exchange.bundled:
+                exchange.arrived = now
         data = b"".join([exchange.raw for exchange in pending])
         self._expected.extend(pending)
         if gate is not None and pending[0].command.class_ is not Class.LIVE:
@@ -330,7 +332,7 @@ class Upstream(Protocol):
         for exchange in pending:
             _asker(exchange).not_sent(exchange)
         for asker in dict.fromkeys(map(_asker, pending)):
-            asker.turned()
+            asker.turned(None)
 
     def _keep_partial(self) -> None:
         """Of a bundle some replies may have come: they are as good as any."""

@@ -17,9 +17,9 @@ L{encode_request} writes is a bundle.  All else is L{RequestParser}'s.
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 import hiredis
-from attrs import frozen
 
 from tile38cm.wire.commands import OWN_KEY, TABLE
 from tile38cm.wire.weights import ALWAYS, APART, LARGE, LIGHT, search_weight
@@ -33,17 +33,16 @@ _WRITES = frozenset(name for name in ALWAYS if TABLE[name.lower()].command.leade
 _UNREADABLE = (hiredis.HiredisError, TypeError, LookupError, AttributeError, MemoryError)
 
 
-@frozen
-class Bundle:
+class Bundle(NamedTuple):
     """
     Whole requests at the beginning of what came.
 
     C{leader}: one of them at least only a leader may run.  C{heavy}: how many
-    of them have more than a short answer.  C{weight}: that of the heaviest.
+    of its C{requests} have more than a short answer.  C{weight}: that of the heaviest.
     """
 
     raw: bytes
-    count: int
+    requests: int
     leader: bool
     heavy: int
     weight: int

@@ -29,7 +29,7 @@ LARGE = 32 * 1024
 FEW = 100
 
 _LIGHT_READS = frozenset(
-    ("fget", "exists", "fexists", "ttl", "type", "bounds", "stats", "ping", "echo", "output")
+    ("fget", "exists", "fexists", "ttl", "type", "bounds", "stats", "ping", "echo")
     + ("server", "info", "role", "healthz", "publish")
 )
 _LIGHT_WRITES = frozenset(("set", "fset", "jset", "del", "expire", "persist", "drop", "rename", "renamenx"))

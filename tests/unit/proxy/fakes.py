@@ -158,8 +158,11 @@ class FakeTarget:
         self.connections.append(connected)
         protocol.makeConnection(connected.transport)
         if self.local and self.first_role is not None:
-            assert [b"ROLE"] in connected.requests()
+            asked = connected.requests()
+            assert [b"ROLE"] in asked
             connected.reply(self.first_role)
+            if [b"OUTPUT", b"json"] in asked:
+                connected.reply(b'$11\r\n{"ok":true}\r\n')
         return protocol
 
 
