@@ -116,6 +116,8 @@ class Upstream(Protocol):
         self._clock = clock
         #: What goes out when this turn is over.
         self._pending: list[Exchange] = []
+        #: It was one request when something went out last.
+        self._alone = False
         self._expected: deque[Exchange | Batch | Step] = deque()
         self._parser = ReplyParser()
         self._out: Callable[[bytes], None] = _nowhere
@@ -137,10 +139,15 @@ class Upstream(Protocol):
         Send a request before the next turn of the reactor, together with all
         others of this turn, and ask for the offset that covers them if the gate needs one.
         """
-        if not self._pending:
+        self._pending.append(exchange)
+        if len(self._pending) > 1:
+            return
+        if self._alone and not self._expected:
+            # Nobody else was there in the last turn: do not wait for others.
+            self._flush()
+        else:
             # Before the reactor waits for events again.
             self._clock.callLater(0, self._flush)
-        self._pending.append(exchange)
 
     def prefix(self, step: Step) -> None:
         """Change the connection's state before what is submitted next; the server must agree."""
@@ -308,6 +315,7 @@ class Upstream(Protocol):
         if gate is not None and not self._let_in(gate, pending):
             self._give_back(pending)
             return
+        self._alone = len(pending) == 1
         now = self._clock.seconds()
         for exchange in pending:
             if exchange.bundled:
