@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.defer import Deferred, DeferredList, TimeoutError
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
@@ -170,11 +170,15 @@ class Duties:
         self._election.surveyed(ticket, reports)
 
     async def _claim(self, ticket: int, settlement: Settlement, record: EpochRecord) -> None:
+        # An offset counts in its own epoch, and this one's log has none before its record tells the start.
+        settlement.wanted = evolve(settlement.wanted, offset=0)
         settled = await self._hands.store.settle(settlement, record)
         self._election.lock(settled.won)
         self._election.claim_settled(ticket, settled.won, settled.status, settled.index)
 
     async def _change(self, settlement: Settlement) -> None:
+        # For people: so long was the leader's log at least, if one day nobody else can tell.
+        settlement.wanted = evolve(settlement.wanted, offset=self._hands.health.log_size)
         settled = await self._hands.store.settle(settlement)
         if settled.won and settled.status is not None:
             self._election.lock(True)

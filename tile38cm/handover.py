@@ -77,6 +77,8 @@ class HandOver:
             await self.local.readonly(True)
             final = await self.local.role_offset()
         except Tile38Error as e:
+            # It may be fenced by now: a leader that stayed in office would take no writes.
+            self.election.resign(f"Tile38 cannot be asked for its last offset: {e}")
             raise NotHandedOver(f"Tile38 cannot be asked for its last offset: {e}") from e
         if not self.election.hand_over(final, fit):
             raise NotHandedOver("the lead was lost meanwhile")

@@ -40,7 +40,7 @@ class LocalHealth:
     def start(self) -> None:
         """Begin to look."""
         self._answered = self._clock.seconds()
-        self._tasks.start(self._run(), "watching the local Tile38")
+        self._tasks.keep(self._run, self._clock, "watching the local Tile38")
 
     async def stop(self) -> None:
         """Look no more."""

@@ -49,6 +49,7 @@ from tile38cm.proxy.listener import Listener
 from tile38cm.proxy.partners import Wire
 from tile38cm.proxy.sides import Reader, Writer
 from tile38cm.replication.backlog import Backlog
+from tile38cm.replication.contact import Contact
 from tile38cm.replication.intake import Intake
 from tile38cm.replication.replica import Replica
 from tile38cm.replication.source import Source
@@ -59,6 +60,9 @@ from tile38cm.state import StateDirectory
 from tile38cm.tile38 import Tile38
 from tile38cm.tls import mesh_for
 
+#: A follower that was not level with its leader for this share of the slack of lifetimes looks
+#: whether something has expired in its log meanwhile.
+CONTACT_SHARE = 0.8
 #: Seconds to connect to another node; one that takes longer is as good as away.
 CONNECT_TIMEOUT = 1.0
 
@@ -105,7 +109,8 @@ class Node:
         slack = settings.ttl_slack
         intake = Intake(self.reactor, bridge, self.tile38, self.backlog, settings.id, slack)
         self.intake = intake
-        self.replica = Replica(intake, self.dialer, self.backlog, self.reactor)
+        contact = Contact(settings.state_dir / "contact", self.reactor.seconds, slack * CONTACT_SHARE)
+        self.replica = Replica(intake, self.dialer, self.backlog, self.reactor, contact)
 
     def _build_election(self) -> None:
         settings, reactor = self.settings, self.reactor
@@ -275,7 +280,11 @@ class Node:
         self.gate.tell()
 
     def _beaten(self, beat: Heartbeat) -> None:
-        self.lag.beaten(beat, self.replica.acknowledged, self.reactor.seconds())
+        now = self.reactor.seconds()
+        self.lag.beaten(beat, self.replica.acknowledged, now)
+        behind = self.lag.seconds(now)
+        if behind is not None and behind < self.replica.contact.limit:
+            self.replica.contact.heard()
 
     def _surroundings_changed(self) -> None:
         self.routes.tell()

@@ -49,6 +49,8 @@ TURN = "shrinking"
 EVERY = 0.25
 #: Seconds for a member to lead that was forced to; for its leader to show that it lives.
 FORCE_TIMEOUT, FORCE_ASK = 30.0, 2.0
+#: Seconds in which somebody must be fit to lead, so that the leader's log can be shrunk.
+GIVE_WAY_TIMEOUT = 5.0
 #: Seconds for one log to be rewritten.
 SHRINK_TIMEOUT = 600.0
 
@@ -81,11 +83,13 @@ class Requests:
         self._means = means
         self._announce = announce
         self._found: dict[str, KeyValue] = {}
+        #: Since when nobody takes the lead for a shrink.
+        self._declined: float | None = None
         self._tasks = Tasks()
 
     def start(self) -> None:
         """Begin to look."""
-        self._tasks.start(self._run(), "carrying out requests")
+        self._tasks.keep(self._run, self._means.clock, "carrying out requests")
 
     async def stop(self) -> None:
         """Look no more."""
@@ -136,13 +140,24 @@ class Requests:
             await carry_out(found, asked)
 
     async def _answer(self, found: KeyValue, asked: dict[str, Any], state: str, said: str) -> None:
-        """Write the outcome back, unless the request has changed meanwhile."""
+        """Write the outcome back, unless the request has changed meanwhile.
+
+        It is the answer that is repeated until Consul takes it, not what was asked for.
+        """
         self._log.info(
             "{request}: {state}, {said}", request=found.key.rsplit("/", 1)[-1], state=state, said=said
         )
         done = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         text = json.dumps({**asked, "state": state, "said": said, "answered": done})
-        await self._means.consul.put(found.key, text.encode(), cas=found.modify_index)
+        while True:
+            try:
+                await self._means.consul.put(found.key, text.encode(), cas=found.modify_index)
+                break
+            except ConsulError as e:
+                self._log.warn("the answer has to wait: {e}", e=str(e))
+                await pause(self._means.clock, 1.0)
+        # The watch may show it unanswered for a while yet.
+        self._found = {name: other for name, other in self._found.items() if other is not found}
 
     def _leading(self) -> bool:
         return self._means.election.leadership.role is Role.LEADER
@@ -178,7 +193,13 @@ class Requests:
 
     async def _force(self, found: KeyValue, asked: dict[str, Any]) -> None:
         means = self._means
-        if asked.get("candidate") != means.member or self._leading():
+        if self._leading():
+            # Nor may it wait for a candidate that is away: that one would come back to it some day.
+            mine = asked.get("candidate") == means.member
+            state, what = ("done", "") if mine else ("refused", ": ask for a switchover")
+            await self._answer(found, asked, state, f"{means.member} leads{what}")
+            return
+        if asked.get("candidate") != means.member:
             return
         if asked.get("old_leader_is_dead") is not True:
             why = "say that the old leader is dead ('old_leader_is_dead': true), and be sure of it"
@@ -231,10 +252,22 @@ class Requests:
         if mine:
             await self._answer(found, asked, "done", "all logs are shrunk")
         elif others:
-            state, said = await self._hand_over(None)
-            self._log.info("the lead goes elsewhere for the shrink: {said}", said=said)
+            await self._give_way(found, asked)
         else:
             await self._shrink_here(wanted)
+
+    async def _give_way(self, found: KeyValue, asked: dict[str, Any]) -> None:
+        """Let another member lead, so that this log's turn comes; a follower may need a moment first."""
+        state, said = await self._hand_over(None)
+        now = self._means.clock.seconds()
+        if state == "done":
+            self._declined = None
+            self._log.info("the lead goes elsewhere for the shrink: {said}", said=said)
+        elif self._declined is None:
+            self._declined = now
+        elif now - self._declined >= GIVE_WAY_TIMEOUT:
+            self._declined = None
+            await self._answer(found, asked, "failed", f"all logs but the leader's are shrunk: {said}")
 
     async def _shrink_here(self, wanted: str) -> None:
         means = self._means

@@ -174,7 +174,8 @@ class NodeRoutes(Listeners):
             return [*self._followers(now.leader), local]
         if around.ready():
             return [local, *self._followers(now.leader)]
-        leader = [] if now.leader is None else self._readers_of(now.leader)
+        # While this node takes over it is the leader itself, and must not call itself.
+        leader = [] if now.leader in (None, around.me) else self._readers_of(now.leader)
         return [*self._followers(now.leader), *leader]
 
     def _followers(self, leader: str | None) -> list[Target]:

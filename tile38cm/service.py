@@ -84,6 +84,7 @@ class NodeService(Service):
         try:
             before = self._node.state.open()
             self._node.backlog.load()
+            self._node.replica.contact.load()
         except (StateError, OSError) as e:
             self._fatal(str(e))
             return
@@ -193,9 +194,9 @@ class NodeService(Service):
         node.promising.start()
         node.replica.start(node.routes.leader_line)
         self._start_requests()
-        self._tasks.start(node.store.keep_session(), "keeping the session")
-        self._tasks.start(self._tick(), "the election's clock")
-        self._tasks.start(self._announcing(), "announcing this member")
+        self._tasks.keep(node.store.keep_session, self._reactor, "keeping the session")
+        self._tasks.keep(self._tick, self._reactor, "the election's clock")
+        self._tasks.keep(self._announcing, self._reactor, "announcing this member")
 
     async def _tick(self) -> None:
         step = self._settings.lease / TICKS_PER_LEASE
@@ -253,6 +254,7 @@ class NodeService(Service):
             if self._announce or now >= due:
                 self._announce = False
                 due = now + ANNOUNCE_EVERY
+                self._node.state.change()  # what a full disk did not take
                 try:
                     await self._node.duties.remember()
                     await self._node.store.announce(self._node.announcement())

@@ -50,6 +50,8 @@ class StateDirectory:
         self.path = path
         self._file = path / "state.json"
         self.now = Remembered()
+        #: Whether C{now} is on disk.
+        self._kept = True
 
     def open(self) -> Remembered:
         """Read what was remembered and count this start; fails with L{StateError}.
@@ -61,7 +63,7 @@ class StateDirectory:
             before = _read(self._file)
             self.now = before
             self.keep(evolve(before, starts=before.starts + 1, clean=None))
-        except (OSError, ValueError, KeyError, TypeError) as e:
+        except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError) as e:
             raise StateError(f"the state directory {self.path} cannot be used: {e}; see --state.dir") from e
         return before
 
@@ -85,21 +87,24 @@ class StateDirectory:
             os.fsync(f.fileno())
         temporary.replace(self._file)
         _sync_directory(self.path)
-        self.now = state
+        self.now, self._kept = state, True
 
     def change(self, **what: Any) -> None:
         """Remember the same with some fields changed; a full disk is reported, not raised.
 
-        What is lost then is caution only: an older epoch than the true one is remembered.
+        The next call, with changes or none, tries again.  Until one works a crash would
+        forget: an older epoch than the true one is remembered, or an own log that is none any more.
         """
         state = evolve(self.now, **what)
-        if state == self.now:
+        if state == self.now and self._kept:
             return
+        said = state == self.now
         try:
             self.keep(state)
         except OSError as e:
-            self.now = state
-            self._log.error("cannot write {path}: {e}", path=str(self._file), e=str(e))
+            self.now, self._kept = state, False
+            if not said:
+                self._log.error("cannot write {path}: {e}", path=str(self._file), e=str(e))
 
 
 def _clean_words(position: Position, size: int) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
@@ -18,6 +18,8 @@ async def pause(clock: IReactorTime, seconds: float) -> None:
 
 
 T = TypeVar("T")
+#: Seconds until what goes on for ever begins anew after a mistake.
+BEGIN_ANEW = 0.5
 
 
 class Tasks:
@@ -42,6 +44,26 @@ class Tasks:
         self._running.add(task)
         _ = task.addBoth(self._ended, task, name)
         return task
+
+    def keep(self, work: Callable[[], Coroutine[Any, Any, object]], clock: IReactorTime, name: str) -> None:
+        """Run what goes on for ever; a mistake of ours in it is logged, and it begins anew.
+
+        A node whose election or replication stood still for one exception would be
+        worse off than one that goes on after it.
+        """
+        self.start(self._kept(work, clock, name), name)
+
+    async def _kept(
+        self, work: Callable[[], Coroutine[Any, Any, object]], clock: IReactorTime, name: str
+    ) -> None:
+        while True:
+            try:
+                await work()
+            except CancelledError:
+                raise
+            except Exception:  # whatever it is: see keep
+                self._log.failure("{name} failed, and begins anew", name=name)
+            await pause(clock, BEGIN_ANEW)
 
     def _ended(self, result: object, task: Deferred[Any], name: str) -> None:
         self._running.discard(task)

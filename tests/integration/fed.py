@@ -122,6 +122,7 @@ class Fed:
             begin, length = decision, decision.length(end)
         self.intake.turn(begin.begin)
         await self.intake.attach(length)
+        self.intake.mark()
         self.feed = LogFeed(leader, reactor, begin.log_from, _Sink(self))
         self.feed.start()
         return decision

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
@@ -12,6 +13,7 @@ from tile38cm.model import Position
 from tile38cm.peers.connection import PeerConnection
 from tile38cm.peers.dial import PeerDialer
 from tile38cm.peers.messages import OVER, Attach, Resume
+from tile38cm.replication.contact import Contact
 from tile38cm.replication.markers import marker
 from tile38cm.replication.replica import Replica
 
@@ -44,7 +46,8 @@ class IdleTests(FedCase):
         fed = await self.follower()
         write(fed.server, marker("n1", Position(3, 77)) + points(0, 1), 3)
         leader = IdleLeader(Position(3, 77))
-        replica = Replica(fed.intake, cast(PeerDialer, leader), fed.backlog, reactor)
+        contact = Contact(Path(self.mktemp()), lambda: 0.0, 4.0)
+        replica = Replica(fed.intake, cast(PeerDialer, leader), fed.backlog, reactor, contact)
         self.addCleanup(lambda: Deferred.fromCoroutine(replica.stop()))
         erased: list[str] = []
 

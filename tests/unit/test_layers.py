@@ -26,6 +26,7 @@ LEVELS: tuple[tuple[tuple[str, ...], ...], ...] = (
             "coordination.term",
             "coordination.member",
             "coordination.roles",
+            "coordination.office",
             "coordination.election",
         ),
         (

@@ -22,6 +22,13 @@ from tile38cm.tap import Options, makeService, monotonic
 REQUIRED_FLAGS = [word for name, text in REQUIRED.items() for word in (f"--{name}", text)]
 
 
+def _keep_time(test: SynchronousTestCase) -> None:
+    """Give the reactor of the tests its own time back in the end."""
+    from twisted.internet import reactor
+
+    test.patch(reactor, "seconds", reactor.seconds)
+
+
 class OptionsTests(SynchronousTestCase):
     """The command line as a whole."""
 
@@ -125,6 +132,9 @@ class OptionsTests(SynchronousTestCase):
 class TwistdTests(SynchronousTestCase):
     """Run by twistd."""
 
+    def setUp(self) -> None:
+        _keep_time(self)
+
     def options(self, *words: str) -> ServerOptions:
         options = ServerOptions()
         options.parseOptions([*words, "tile38cm", *REQUIRED_FLAGS])
@@ -160,7 +170,7 @@ class ClockTests(SynchronousTestCase):
         """The reactor goes by CLOCK_BOOTTIME once a node is made: a step of the wall clock moves nothing."""
         from twisted.internet import reactor
 
-        self.patch(reactor, "seconds", reactor.seconds)
+        _keep_time(self)
         options = Options({}, lambda text: None)
         options.parseOptions(REQUIRED_FLAGS)
         makeService(options)

@@ -10,7 +10,8 @@ Consul, as seen by one client of the local agent:
 
 The election:
 
-- C{election}: one member's part, as a machine (C{roles}) over its data (C{member}, C{term})
+- C{election}: one member's part, as a machine (C{roles}) over its data (C{member}, C{term});
+  C{office}: what a leader does meanwhile
 - C{promises}, C{status}, C{survey}: the rules, pure
 - C{cluster}: who is there, from the catalog and from the members' own keys
 - C{store}: what a member writes into Consul

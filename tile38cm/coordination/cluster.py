@@ -51,7 +51,7 @@ class MemberState:
                 nofailover=doc.get("nofailover") is True,
                 zone=str(doc.get("zone", "")),
             )
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None
 
 

@@ -74,10 +74,12 @@ class SharedSecret:
         assert self.value is not None
         while True:
             try:
-                await self._consul.put(self._key, self.value.encode(), cas=0 if stored is None else None)
+                cas = 0 if stored is None else None
+                written = await self._consul.put(self._key, self.value.encode(), cas=cas)
             except ConsulError as e:
                 self._log.warn("the cluster's secret cannot be restored: {e}", e=str(e))
                 await pause(self._clock, RETRY)
             else:
-                self._log.info("the cluster's secret was written again, as Consul had lost it")
+                if written:
+                    self._log.info("the cluster's secret was written again, as Consul had lost it")
                 return

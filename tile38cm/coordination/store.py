@@ -183,19 +183,21 @@ class ClusterStore:
 
     async def announce(self, state: Mapping[str, Any]) -> bool:
         """Write this member's own key under its session; fails with C{ConsulError}."""
+        value = json.dumps(dict(state), sort_keys=True).encode()
+        return await self._lock(self.key(MEMBERS, self._member), value)
+
+    async def take(self, name: str) -> bool:
+        """Lock a key below the prefix with this member's session; fails with C{ConsulError}."""
+        return await self._lock(self.key(name), self._member.encode())
+
+    async def _lock(self, key: str, value: bytes) -> bool:
+        """Write under this member's session; one that has ended is made again the next time."""
         try:
-            session = await self._own_session()
-            value = json.dumps(dict(state), sort_keys=True).encode()
-            return await self._consul.put(self.key(MEMBERS, self._member), value, acquire=session)
+            return await self._consul.put(key, value, acquire=await self._own_session())
         except Refused as e:
             if "session" in str(e):
                 self._session = None
             raise
-
-    async def take(self, name: str) -> bool:
-        """Lock a key below the prefix with this member's session; fails with C{ConsulError}."""
-        session = await self._own_session()
-        return await self._consul.put(self.key(name), self._member.encode(), acquire=session)
 
     async def give_back(self, name: str) -> None:
         """Unlock a key that was taken; fails with C{ConsulError}."""

@@ -47,6 +47,8 @@ class Term:
     record: EpochRecord
     ledger: Ledger
     change: Settlement | None = None
+    #: The index at which Consul showed an older status than ours, or none.
+    forgotten_at: int | None = None
     prepared: bool = False
     opening: bool = False
     opened: bool = False

@@ -21,7 +21,7 @@ def settings_from(values: Mapping[str, Value]) -> Settings:
     """
     _check_required(values.values())
     plain: dict[str, Any] = {name: each.value for name, each in values.items()}
-    _check_consul(values, plain)
+    consul = consul_settings(values)
     settings = Settings(
         id=plain["id"],
         advertise=plain["advertise"],
@@ -30,7 +30,7 @@ def settings_from(values: Mapping[str, Value]) -> Settings:
         reader=Address(plain["bind.addr.follower"], plain["bind.port.follower"]),
         bridge=Address(plain["bridge.addr"], plain["bridge.port"]),
         server_password=_server_password(values, plain),
-        consul=_consul(plain),
+        consul=consul,
         lock_prefix=plain["consul.lock.prefix"],
         dogstatsd=Address(plain["dogstatsd.addr"], plain["dogstatsd.port"]),
         service_manage=plain["service.manage"],
@@ -112,7 +112,13 @@ def _server_password(values: Mapping[str, Value], plain: Mapping[str, Any]) -> S
     return Secret(first)
 
 
-def _consul(plain: Mapping[str, Any]) -> ConsulSettings:
+def consul_settings(values: Mapping[str, Value]) -> ConsulSettings:
+    """How to reach Consul by these values, of which only those of its group need be there.
+
+    @raise WrongValue: A file is not there, or two values exclude each other.
+    """
+    plain: dict[str, Any] = {name: each.value for name, each in values.items()}
+    _check_consul(values, plain)
     where: ConsulAddress = plain["consul.addr"]
     return ConsulSettings(
         address=where.address,

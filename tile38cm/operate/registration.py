@@ -95,7 +95,7 @@ class Registration:
 
     def start(self) -> None:
         """Register both, and again whenever the agent has forgotten or changed them, until L{stop}."""
-        self._tasks.start(self._run(), "keeping the services registered")
+        self._tasks.keep(self._run, self._clock, "keeping the services registered")
 
     async def stop(self) -> None:
         """Register no more and take both away; returns within L{STOP_TIMEOUT}, be it done or not."""

@@ -16,6 +16,9 @@ from tile38cm.peers.messages import BadMessage
 #: Before a peer has shown who it is, it may not make us hold more than this.
 GREETING_BYTES = 4096
 
+#: How a line of it may begin, and how much may stand behind that: digits, or the text of an error.
+_LONGEST = {b"*": 2, b"$": 4, b"-": GREETING_BYTES}
+
 Receive = Callable[[list[bytes]], None]
 Lost = Callable[[str], None]
 
@@ -47,7 +50,7 @@ class PeerConnection(Protocol):
         self.peer = "?"
         self.trusted = False
         self._reader = hiredis.Reader()
-        self._greeted = 0
+        self._greeted = b""
         self._becoming: IProtocol | None = None
         self._ended = False
 
@@ -55,20 +58,34 @@ class PeerConnection(Protocol):
         if self._becoming is not None:
             self._becoming.dataReceived(data)
             return
-        if not self.trusted:
-            self._greeted += len(data)
-            if self._greeted > GREETING_BYTES:
-                self.close("too much was sent before the greeting ended")
-                return
         try:
+            if not self.trusted:
+                self._check_greeting(data)
             self._reader.feed(data)
-            while self._becoming is None and not self._ended:
-                message: Any = self._reader.gets()
-                if message is False:
-                    break
+            while self._becoming is None and not self._ended and (message := self._next()) is not False:
                 self.receive(_words(message))
         except (hiredis.HiredisError, BadMessage) as e:
             self.close(f"the peer sent rubbish: {e}")
+
+    def _check_greeting(self, data: bytes) -> None:
+        """Look at the bytes of a stranger before a parser does; fails with L{BadMessage}."""
+        self._greeted += data
+        if len(self._greeted) > GREETING_BYTES:
+            raise BadMessage("too much before the greeting ended")
+        if not _plain(self._greeted):
+            raise BadMessage("neither a short array of strings nor an error")
+
+    def _next(self) -> object:
+        """The next message, C{False} if none is whole; fails with L{BadMessage} or C{HiredisError}."""
+        try:
+            return self._reader.gets()
+        except (TypeError, MemoryError) as e:  # a map whose keys are lists; more words than there is room for
+            raise BadMessage("no message of ours") from e
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing can be said or heard any more."""
+        return self._ended
 
     def send(self, *words: bytes) -> None:
         """Say something; nothing happens when the connection has ended."""
@@ -76,7 +93,8 @@ class PeerConnection(Protocol):
             self.transport.write(hiredis.pack_command(words))  # type: ignore[arg-type]  # typed for one word only
 
     def error(self, text: str) -> None:
-        """Refuse, and close."""
+        """Refuse, and close; nothing more is heard."""
+        self.receive = _ignore
         if self.transport is not None and not self._ended:
             self.transport.write(b"-%s\r\n" % text.encode())
             self.transport.loseConnection()
@@ -114,6 +132,29 @@ class PeerConnection(Protocol):
         if not self._ended:
             self._ended = True
             self.lost(why)
+
+
+def _plain(raw: bytes) -> bool:
+    """Whether some bytes may be the beginning of short arrays of strings, or of errors.
+
+    hiredis makes room for all words that an array announces: by a dozen bytes a
+    stranger could have it reserve gigabytes, and stop this node for seconds.
+    """
+    at = 0
+    while at < len(raw):
+        end = raw.find(b"\r\n", at)
+        line = raw[at:].removesuffix(b"\r") if end < 0 else raw[at:end]
+        kind, length = line[:1], line[1:]
+        if kind not in _LONGEST or (length and kind != b"-" and not length.isdigit()):
+            return False
+        if len(length) > _LONGEST[kind]:
+            return False
+        if end < 0:
+            break
+        at = end + 2
+        if kind == b"$":
+            at += int(length or b"0") + 2
+    return True
 
 
 def _words(message: object) -> list[bytes]:

@@ -42,7 +42,6 @@ class PeerDialer:
             raise
         except Exception as e:  # an endpoint may fail with anything that a resolver or TLS raises
             raise PeerError(str(e) or type(e).__name__) from e
-        conn.trusted = True
         return await self._greet(conn, purpose, words)
 
     async def _greet(self, conn: PeerConnection, purpose: bytes, words: tuple[bytes, ...]) -> PeerConnection:
@@ -64,6 +63,7 @@ class PeerDialer:
         else:
             conn.send(COMMAND, purpose, b"", *words)
         conn.peer = member.decode("utf-8", "replace")
+        conn.trusted = True
         return conn
 
     async def reply(self, conn: PeerConnection, timeout: float) -> list[bytes]:

@@ -113,7 +113,7 @@ class Promising:
 
     def start(self) -> None:
         """Begin; runs until L{stop}."""
-        self._tasks.start(self._run(), "the heartbeat connection")
+        self._tasks.keep(self._run, self._clock, "the heartbeat connection")
 
     async def stop(self) -> None:
         """Close the connection and end."""

@@ -132,7 +132,7 @@ def read_report(message: Sequence[bytes]) -> Report:
             priority=int(doc["priority"]),
             log_size=int(doc["log_size"]),
         )
-    except (ValueError, KeyError, TypeError, RecursionError) as e:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as e:
         raise BadMessage("not a report") from e
 
 

@@ -19,7 +19,7 @@ from tile38cm.replication.backlog import Backlog
 from tile38cm.replication.history import EMPTY
 from tile38cm.replication.local_log import log_digest
 from tile38cm.replication.markers import commands, for_follower, is_own, lengthened, marker, packed, pair
-from tile38cm.replication.matching import Matcher, NoMatch
+from tile38cm.replication.matching import Doubts, Matcher, NoMatch
 from tile38cm.replication.recovery import Recovered, recover
 from tile38cm.replication.virtual_leader import AttachError, LogCut, NotAttached, VirtualLeader
 from tile38cm.tasks import pause
@@ -62,6 +62,7 @@ class Intake:
         self._virtual = VirtualLeader(clock, bridge, local, self._lost, self._delivered, self._room)
         self._matcher: Matcher | None = None
         self._recovered: Recovered | None = None
+        self._doubts = Doubts(())
         self._hopeless = False
         self._prefix: tuple[int, str] | None = None
         self._unmarked = 0
@@ -70,6 +71,8 @@ class Intake:
         self.on_delivered: Callable[[Position], None] = lambda _: None
         self.on_lost: Callable[[str], None] = lambda _: None
         self.on_room: Callable[[], None] = lambda: None
+        #: Whether nothing has been heard for longer than lifetimes may differ.
+        self.silent: Callable[[], bool] = lambda: False
         #: Everything that was taken over, delivered or not.
         self.position: Position | None = None
         #: What Tile38's socket has been given.
@@ -118,6 +121,8 @@ class Intake:
         self.position = self.acknowledged = position
         self._matcher = self._recovered = self._prefix = None
         self._hopeless = False
+        if position is None or position == EMPTY:
+            self._doubts = Doubts(())
 
     async def look(self) -> Position | None:
         """Find the position in the log if it is not known; fails as L{recover} does."""
@@ -181,6 +186,7 @@ class Intake:
         start = data.start
         for words in commands(data.payload):
             start += len(packed(words))
+            self._doubts.hear(words)
             if not is_own(words) and self._matcher.feed(lengthened(words, self._slack)):
                 self.know(Position(data.epoch, start))
                 break
@@ -188,6 +194,12 @@ class Intake:
         if start == data.end:
             return None
         return evolve(data, payload=data.payload[start - data.start :])
+
+    async def doubt(self) -> None:
+        """Nothing was heard for a while: note what has expired here since; fails as L{look} does."""
+        found = await recover(self._clock, self._local, self._member)
+        if found is not None:
+            self._doubts = Doubts(found.behind)
 
     async def refeed(self) -> None:
         """After a crash of Tile38: give it again what it had acknowledged, out of our own backlog.
@@ -207,6 +219,7 @@ class Intake:
         if self.matching:
             return  # the leader may explain it
         await self.attach(sum(len(p.payload) for p in fresh))
+        self.mark()
         for piece in fresh:
             if self.position is not None and piece.epoch != self.position.epoch:
                 self.turn(Position(piece.epoch, piece.start))
@@ -214,7 +227,10 @@ class Intake:
         self._log.info("Tile38 was given again what it had lost, up to {at}", at=str(self.position))
 
     async def attach(self, to_come: int) -> None:
-        """Have Tile38 follow, with its log as it is; fails with L{AttachError} or C{Tile38Error}."""
+        """Have Tile38 follow, with its log as it is; L{mark} is the caller's next step.
+
+        Fails with L{AttachError} or C{Tile38Error}.
+        """
         announced = to_come + to_come // 64 + SPARE if to_come else 0
         try:
             attached = await self._virtual.attach(announced)
@@ -222,10 +238,12 @@ class Intake:
             self.know(None)  # what is left of the log has a marker of its own
             raise
         self._announced = attached.size + announced
-        self.mark()
 
     def take(self, data: Data) -> None:
-        """Feed the next piece; fails with C{NotAttached}."""
+        """Feed the next piece; fails with C{NotAttached}, and with L{NoMatch} as C{skip} does."""
+        if self._doubts:
+            for words in commands(data.payload):
+                self._doubts.hear(words)
         self._backlog.append(data)
         self.position = Position(data.epoch, data.end)
         payload = for_follower(data.payload, self._slack)
@@ -255,7 +273,8 @@ class Intake:
 
     def _mark_late(self) -> None:
         self._marking = None
-        self.mark()
+        if not self.silent():  # what has expired meanwhile must stay behind the last marker
+            self.mark()
 
     def _mark_no_more(self) -> None:
         self._unmarked = 0

@@ -155,9 +155,19 @@ class LogFeed:
 
     def refused(self, why: str) -> None:
         """Tile38 will not give the log from here: it is shorter, or another one."""
-        if not self._stopped:
+        if why.startswith("LOADING"):
+            self._failed(why)  # it was started again, and says nothing of its log yet
+        elif why.startswith("ERR authentication"):
+            self.shut_out(why)
+        elif not self._stopped:
             self._stopped = True
             self._sink.ended(f"the local log is another one: {why}", True)
+
+    def shut_out(self, why: str) -> None:
+        """Tile38 does not take our password, which says nothing of its log."""
+        if not self._stopped:
+            self._stopped = True
+            self._sink.ended(f"the local log cannot be read: {why}", False)
 
     def lost(self, why: str) -> None:
         """The connection broke."""
@@ -213,7 +223,7 @@ class _Reader(Protocol):
             self._await_login = False
             if not answer.startswith(b"+"):
                 self.abort()
-                self._feed.refused("the password is wrong")
+                self._feed.shut_out("the password is wrong")
                 return
         self._split(data)
 

@@ -22,6 +22,40 @@ MAX_WAYS = 100_000
 Command = Sequence[bytes]
 
 
+class Doubts:
+    """Objects that expired here by themselves, of which the leader may have thought otherwise.
+
+    A follower that hears nothing for longer than the slack of lifetimes may expire an
+    object that the leader has meanwhile given a longer life; the command that did so
+    would find nothing here.  Feed it the stream's commands from where it was last heard.
+    """
+
+    def __init__(self, log: Iterable[Command]) -> None:
+        self._ids = {(c[1], c[2]) for c in log if c[0] == b"del" and len(c) == 3}
+
+    def __bool__(self) -> bool:
+        return bool(self._ids)
+
+    def hear(self, command: Command) -> None:
+        """The stream's next command; fails with L{NoMatch} if it needs what expired here."""
+        name = command[0].lower()
+        if name in (b"flushdb",):
+            self._ids.clear()
+        elif name in (b"drop", b"pdel", b"rename", b"renamenx"):
+            self._hear_collection(name, command)
+        elif len(command) > 2 and (command[1], command[2]) in self._ids:
+            if name not in (b"set", b"del"):
+                raise NoMatch("an object has expired here that the leader has kept alive")
+            self._ids.discard((command[1], command[2]))
+
+    def _hear_collection(self, name: bytes, command: Command) -> None:
+        concerned = {i for i in self._ids if i[0] in command[1:3]}
+        if concerned and name in (b"rename", b"renamenx"):
+            raise NoMatch("an object has expired here, and the leader has renamed its collection")
+        if name == b"drop":
+            self._ids -= concerned
+
+
 class NoMatch(Exception):
     """The log cannot be explained by this stream: nothing is known of its position."""
 

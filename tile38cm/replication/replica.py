@@ -32,6 +32,7 @@ from tile38cm.peers.messages import (
     number,
 )
 from tile38cm.replication.backlog import Backlog
+from tile38cm.replication.contact import Contact
 from tile38cm.replication.intake import Intake
 from tile38cm.replication.local_log import LogError
 from tile38cm.replication.matching import NoMatch
@@ -78,8 +79,16 @@ class Replica:
 
     _log = Logger()
 
-    def __init__(self, intake: Intake, dialer: PeerDialer, backlog: Backlog, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        intake: Intake,
+        dialer: PeerDialer,
+        backlog: Backlog,
+        clock: IReactorTime,
+        contact: Contact,
+    ) -> None:
         self._intake = intake
+        self.contact = contact
         self._dialer = dialer
         self._backlog = backlog
         self._clock = clock
@@ -103,6 +112,7 @@ class Replica:
         intake.on_delivered = self._delivered
         intake.on_lost = self._local_lost
         intake.on_room = self._room
+        intake.silent = lambda: contact.broken
 
     # -- from outside ---------------------------------------------------------
 
@@ -119,7 +129,7 @@ class Replica:
     def start(self, leader: LeaderLine) -> None:
         """Follow whoever C{leader} names, from now on."""
         self._leader = leader
-        self._tasks.start(self._run(), "following the leader")
+        self._tasks.keep(self._run, self._clock, "following the leader")
 
     async def stop(self) -> Position | None:
         """Follow no more; as L{Intake.stop}."""
@@ -183,6 +193,9 @@ class Replica:
             self.on_change()
         line = self._leader()
         if line is not None and self._allowed:
+            if self.contact.broken:
+                await self._intake.doubt()
+                self.contact.renew()
             await self._follow(*line, self.position)
 
     async def _follow(
@@ -208,9 +221,7 @@ class Replica:
         conn.receive = lambda words: self._receive(session, words)
         conn.lost = lambda why: self._lost(session, why)
         if position is None and self.position is None:
-            self._intake.know(
-                resume.position
-            )  # the leader has found that our log is the beginning of its own
+            self._intake.know(resume.position)  # our log is the beginning of the leader's
         elif not self._allowed or self.position != position:
             self._cut("the position has moved meanwhile")
             return
@@ -239,10 +250,14 @@ class Replica:
             self.before_attach()
             try:
                 await self._intake.attach(session.remaining)
-            except (AttachError, Tile38Error) as e:
+                if self.contact.broken:
+                    await self._intake.doubt()  # before a marker hides what has expired
+            except (AttachError, LogError, Tile38Error) as e:
                 self._cut("the local Tile38 does not follow")
                 self._say(f"replication has to wait: {e}")
                 return
+            self.contact.renew()
+            self._intake.mark()
             session.conn.pause(False)
         if self._session is session:
             waiting, session.waiting = session.waiting, None
@@ -269,12 +284,21 @@ class Replica:
     def _take(self, session: _Session, data: Data) -> None:
         if session.at != Position(data.epoch, data.start):
             raise BadMessage(f"bytes for {data.epoch}:{data.start} came, {session.at} was next")
+        if self.contact.broken and not self._intake.matching:
+            self._cut("nothing was heard for longer than lifetimes may differ")
+            return
+        self.contact.heard()
         session.at = Position(data.epoch, data.end)
         session.remaining -= len(data.payload)
         if self._intake.matching:
             self._match(session, data)
             return
-        self._intake.take(data)
+        try:
+            self._intake.take(data)
+        except NoMatch as e:
+            self._cut("the log does not match")
+            self._intake.give_up(str(e))
+            return
         if self._intake.full:
             session.conn.pause(True)
 

@@ -129,6 +129,8 @@ class Source:
             if not unchanged:
                 self._on_log_lost("the local log was rewritten", True)
             return
+        if conn.ended:
+            return  # it may have called again, and be attached by now
         log = PresentLog(reign.epoch, end, reign.same_log)
         decision = plan(attach.position, reign.records, log, self._backlog)
         if adopted is not None:

@@ -48,16 +48,24 @@ class Spill:
         try:
             self._write(_HEADER.pack(data.epoch, data.end, len(data.payload)) + data.payload)
         except OSError as e:
-            self._broken = True
-            self._log.error("the backlog is kept in memory only: {e}", e=str(e))
-            self._close()
+            self._give_up(e)
 
     def clear(self) -> None:
-        """Forget all."""
+        """Forget all; what a disk does not let go stays, and is not added to."""
         self._close()
-        for path, _ in self._files:
-            path.unlink(missing_ok=True)
-        self._files, self._broken = [], False
+        try:
+            for path, _ in self._files:
+                path.unlink(missing_ok=True)
+        except OSError as e:
+            self._give_up(e)
+        else:
+            self._files, self._broken = [], False
+
+    def _give_up(self, e: OSError) -> None:
+        if not self._broken:
+            self._broken = True
+            self._log.error("the backlog is kept in memory only: {e}", e=str(e))
+        self._close()
 
     def close(self) -> None:
         """Write no more for now."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.unit.coordination.recorded import GRACE, LEASE, Member, status
-from tile38cm.coordination.election import BLOCKED_LEASES, SILENT_LEASES
+from tests.unit.coordination.recorded import GRACE, LEASE, Effects, Member, status
+from tile38cm.coordination.office import BLOCKED_LEASES, SILENT_LEASES
 from tile38cm.coordination.promises import Answer, Heartbeat
 from tile38cm.coordination.survey import Report
 from tile38cm.coordination.term import LocalState
@@ -107,6 +109,15 @@ class FollowingTests(SynchronousTestCase):
         self.assertEqual(member.asked("claim"), [])
 
 
+class Alone(Effects):
+    """Nobody can be asked: questions are answered at once, by nobody."""
+
+    answer: Callable[[int, tuple[Report, ...]], None]
+
+    def survey(self, ticket: int, members: frozenset[str] | None) -> None:
+        self.answer(ticket, ())
+
+
 class StandingTests(SynchronousTestCase):
     """A member that tries to lead."""
 
@@ -131,6 +142,22 @@ class StandingTests(SynchronousTestCase):
         self.assertEqual(settlement.wanted.sync_set, {"B", "C"})
         record = self.member.last("claim")[2]
         self.assertEqual((record.parent, record.parent_offset, record.start), (1, 100, None))
+
+    def test_nobody_to_ask(self) -> None:
+        """Where nobody could be asked the answer comes at once; who claims in any case claims once."""
+        for way in ("forced", "released"):
+            alone = Alone()
+            member = Member(effects=alone)
+            alone.answer = member.election.surveyed
+            member.follow(status("A", "B"))
+            if way == "forced":
+                self.assertTrue(member.election.force())
+            else:
+                member.election.heartbeat(beat())
+                member.wait(GRACE)
+                member.election.heartbeat(beat())
+                member.election.released(1)
+            self.assertEqual(len(member.asked("claim")), 1, way)
 
     def test_withdraws_when_the_status_changes(self) -> None:
         """Before it has claimed, another index means that the reasons to stand may be gone."""
@@ -378,6 +405,18 @@ class OfficeTests(SynchronousTestCase):
         member.follow(status("A", "B"), 5)
         (settlement,) = member.last("change")
         self.assertEqual((settlement.index, settlement.wanted.epoch), (5, won.epoch))
+
+    def test_consul_restored_while_the_gate_is_shut(self) -> None:
+        """What could not be mended when it was seen is mended as soon as all promises are there again."""
+        member = Member()
+        member.lead(status("A", "B", "C"))
+        member.election.observed(None, 0)
+        self.assertEqual(member.asked("change"), [])
+        member.wait(LEASE / 8)
+        member.promise_of("C")
+        member.wait(LEASE / 16)
+        (settlement,) = member.last("change")
+        self.assertEqual((settlement.index, settlement.wanted.leader), (0, "B"))
 
     def test_takes_a_lost_lock_again(self) -> None:
         """The lock is for others to read: losing it does not end the term."""

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from tile38cm.replication.matching import Matcher, NoMatch, expired_here, may_leave_no_trace
+from tile38cm.replication.matching import Doubts, Matcher, NoMatch, expired_here, may_leave_no_trace
 
 Words = tuple[bytes, ...]
 
@@ -231,3 +231,25 @@ class MatcherTests(SynchronousTestCase):
             b"DROP a",
         ):
             self.assertTrue(may_leave_no_trace(words.split()))
+
+
+class DoubtsTests(SynchronousTestCase):
+    """Objects that expired here while nothing was heard."""
+
+    def hear(self, *lines: bytes) -> Doubts:
+        doubts = Doubts([[b"del", b"f", b"a"], [b"del", b"f", b"b"], [b"SET", b"f", b"c", b"STRING", b"x"]])
+        for line in lines:
+            doubts.hear(line.split())
+        return doubts
+
+    def test_kept_alive(self) -> None:
+        """A command that needs what expired here shows that the leader has kept it."""
+        for line in (b"EXPIRE f a 100", b"persist f b", b"FSET f a x 1", b"JSET f a p 1", b"RENAME f g"):
+            self.assertRaises(NoMatch, self.hear, line)
+
+    def test_settled(self) -> None:
+        """The leader's own deletion, or a new value, settles it."""
+        self.assertFalse(self.hear(b"del f a", b"SET f b POINT 1 2"))
+        self.assertFalse(self.hear(b"DROP f"))
+        self.assertFalse(self.hear(b"FLUSHDB"))
+        self.hear(b"del f a", b"EXPIRE f a 100", b"EXPIRE f c 9", b"RENAME g h")

@@ -2,6 +2,10 @@
 
 - L{commands<tile38cm.operate.ctl.commands>}: the table of sub-commands, and what runs them
 - L{options<tile38cm.operate.ctl.options>}: options that several sub-commands share
+- L{status<tile38cm.operate.ctl.status>}: C{status}, from what L{cluster<tile38cm.operate.ctl.cluster>} reads
+- L{requests<tile38cm.operate.ctl.requests>}: C{switchover}, C{shrink}, C{failover}, which ask the cluster;
+  L{loss<tile38cm.operate.ctl.loss>}: what a forced failover would lose
+- L{consul_http<tile38cm.operate.ctl.consul_http>}: a small client of Consul
 - L{contents<tile38cm.operate.ctl.contents>}: C{compare}
 - L{tails<tile38cm.operate.ctl.tails>}: C{tail list}, C{tail show}, C{tail replay}
 

@@ -11,7 +11,7 @@ from typing import IO, NoReturn
 from attrs import frozen
 
 from tile38cm import __version__
-from tile38cm.operate.ctl import contents, tails
+from tile38cm.operate.ctl import contents, requests, status, tails
 from tile38cm.operate.ctl.options import Console, Exit, WrongUsage
 from tile38cm.replication.tail import BadTail
 from tile38cm.tile38 import Tile38Error
@@ -35,6 +35,38 @@ class Command:
 
 
 COMMANDS = (
+    Command(
+        ("status",),
+        "who leads, who follows, how far each is",
+        status.ABOUT,
+        status.EXAMPLE,
+        status.arguments,
+        status.run,
+    ),
+    Command(
+        ("switchover",),
+        "let another node lead, now or later",
+        requests.ABOUT_SWITCHOVER,
+        requests.EXAMPLE_SWITCHOVER,
+        requests.switchover_arguments,
+        requests.run_switchover,
+    ),
+    Command(
+        ("shrink",),
+        "rewrite all logs to what the data need",
+        requests.ABOUT_SHRINK,
+        requests.EXAMPLE_SHRINK,
+        requests.shrink_arguments,
+        requests.run_shrink,
+    ),
+    Command(
+        ("failover",),
+        "when no member of the sync set comes back: lead with what is left",
+        requests.ABOUT_FAILOVER,
+        requests.EXAMPLE_FAILOVER,
+        requests.failover_arguments,
+        requests.run_failover,
+    ),
     Command(
         ("compare",),
         "does a follower hold what its leader holds?",

@@ -1,0 +1,197 @@
+"""L{tile38cm.handover}: who may take over, and what becomes of the lead when nobody does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.unit.coordination.recorded import LEASE, Member, status
+from tests.unit.local38 import LocalWay
+from tests.unit.peers.wires import End
+from tests.unit.proxy.fakes import FakeGate, FakeRoutes
+from tile38cm.coordination.status import take_over
+from tile38cm.handover import DRAIN_TIMEOUT, TAKE_OVER_TIMEOUT, HandOver, NotHandedOver
+from tile38cm.model import Role
+from tile38cm.peers.connection import PeerConnection
+from tile38cm.peers.heartbeats import Members
+from tile38cm.proxy.limits import HoldBudget, Limits
+from tile38cm.proxy.sides import Writer
+from tile38cm.tile38 import ANSWER_TIMEOUT
+
+
+class Lead:
+    """C{B} leads C{C} and C{D}, which are connected and have promised."""
+
+    def __init__(self, *connected: str) -> None:
+        self.way = LocalWay()
+        self.clock = self.way.clock
+        self.way.server.log = b"x" * 100
+        self.way.client.start()
+        self.member = Member("B", clock=self.clock)
+        self.members = Members(self.member.election)
+        self.unwilling: frozenset[str] = frozenset()
+        self.writer = Writer(FakeRoutes(), self.clock, Limits(), HoldBudget(1), gate=FakeGate())
+        self.hand_over = HandOver(
+            self.clock,
+            self.way.client,
+            self.member.election,
+            self.members,
+            self.writer,
+            lambda: self.unwilling,
+        )
+        self.won = self.member.lead(status("A", "B", "C", "D"))
+        for name in connected or ("C", "D"):
+            conn = PeerConnection()
+            conn.makeConnection(End())
+            conn.peer = name
+            self.members.accept(conn, [])
+        self.promise("C", "D")
+
+    def promise(self, *members: str, offset: int | None = 100) -> None:
+        """A heartbeat is sent, and answered."""
+        self.member.wait(LEASE / 8)
+        self.member.election.tick()
+        for name in members:
+            self.member.promise_of(name, offset)
+
+    def begin(self, candidate: str | None = None) -> Deferred[str]:
+        """Hand over."""
+        return self.way.run(self.hand_over(candidate))
+
+    def started(self) -> None:
+        """Hand over, whatever becomes of it."""
+        self.outcome = self.begin().addErrback(lambda _: None)
+
+    def take(self, name: str) -> None:
+        """A member wins the next term, which this node sees."""
+        self.member.election.observed(take_over(self.won, name, self.won.epoch, True), 30)
+        self.way.wait(0.05)
+
+    def wait(self, seconds: float) -> None:
+        """Time passes for the election too."""
+        for _ in range(round(seconds / 0.05)):
+            self.way.wait(0.05)
+            self.member.election.tick()
+        self.way.settle()
+
+
+class HandOverTests(SynchronousTestCase):
+    """From a leader to a member."""
+
+    def refused(self, lead: Lead, candidate: str | None = None) -> str:
+        """It is refused before anything was changed; why."""
+        lead.way.asked.clear()
+        why = str(self.failureResultOf(lead.begin(candidate), NotHandedOver).value)
+        self.assertEqual((lead.way.asked, lead.writer.draining), ([], False))
+        return why
+
+    def released(self, lead: Lead) -> list[Any]:
+        """Who was given its promise back."""
+        return [args[0] for args in lead.member.asked("release")]
+
+    def test_to_anybody(self) -> None:
+        """Writes stop, Tile38 is fenced, one member that has everything is released; its name is returned."""
+        lead = Lead()
+        task = lead.begin()
+        self.assertTrue(lead.writer.draining and lead.way.server.readonly)
+        self.assertFalse(lead.member.election.gate_open())
+        self.assertEqual(self.released(lead), ["C"])
+        self.assertNoResult(task)
+        lead.take("C")
+        self.assertEqual(self.successResultOf(task), "C")
+        self.assertTrue(lead.writer.draining)
+
+    def test_to_one(self) -> None:
+        """A candidate that is named is the one, even if another one stands first."""
+        lead = Lead()
+        task = lead.begin("D")
+        self.assertEqual(self.released(lead), ["D"])
+        lead.take("D")
+        self.assertEqual(self.successResultOf(task), "D")
+
+    def test_waits_for_everything(self) -> None:
+        """A member that lacks bytes is released when it has them, not before."""
+        lead = Lead()
+        lead.way.server.log += b"y"
+        lead.started()
+        self.assertEqual(self.released(lead), [])
+        lead.member.election.acknowledged("D", lead.won.epoch, 101)
+        self.assertEqual(self.released(lead), ["D"])
+
+    def test_not_leading(self) -> None:
+        """Who does not lead has nothing to hand over."""
+        lead = Lead()
+        lead.member.election.resign("test")
+        self.assertEqual(self.refused(lead), "this node does not lead")
+
+    def test_not_in_the_set(self) -> None:
+        """A candidate outside of the sync set might lack writes."""
+        self.assertEqual(self.refused(Lead("C", "D", "E"), "E"), "E is not in the sync set")
+        self.assertEqual(self.refused(Lead(), "B"), "B is not in the sync set")
+
+    def test_not_connected(self) -> None:
+        """A candidate that is not connected could not be told."""
+        self.assertEqual(self.refused(Lead("C"), "D"), "D is not connected")
+
+    def test_unwilling(self) -> None:
+        """A member tagged so is neither chosen nor taken on demand."""
+        lead = Lead()
+        lead.unwilling = frozenset({"C"})
+        self.assertEqual(self.refused(lead, "C"), "C is tagged nofailover")
+        lead.started()
+        self.assertEqual(self.released(lead), ["D"])
+
+    def test_nobody(self) -> None:
+        """Without a member that is connected and willing there is no handing over."""
+        self.assertIn("is connected", self.refused(Lead("E")))
+        lead = Lead("C")
+        lead.unwilling = frozenset({"C"})
+        self.assertIn("nofailover", self.refused(lead))
+
+    def test_slow_requests(self) -> None:
+        """Requests under way are waited for, but not for ever."""
+        lead = Lead()
+        lead.writer.sent(1)
+        lead.started()
+        lead.promise("C", "D")
+        self.assertFalse(lead.way.server.readonly)
+        lead.writer.landed(1)
+        lead.way.settle()
+        self.assertTrue(lead.way.server.readonly)
+        lead = Lead()
+        lead.writer.sent(1)
+        lead.started()
+        lead.wait(DRAIN_TIMEOUT + 0.1)
+        self.assertTrue(lead.way.server.readonly)
+
+    def test_tile38_away(self) -> None:
+        """Without the last offset nobody can be chosen. Tile38 may be fenced by then, so the term ends."""
+        for frozen in (True, False):
+            lead = Lead()
+            lead.way.frozen = frozen
+            lead.way.server.refuses[b"ROLE"] = "LOADING"
+            task = lead.begin()
+            lead.wait(ANSWER_TIMEOUT + 1)
+            self.assertIn("cannot be asked", str(self.failureResultOf(task, NotHandedOver).value))
+            self.assertEqual(self.released(lead), [])
+            self.assertIs(lead.member.election.leadership.role, Role.FOLLOWER)
+
+    def test_lost_meanwhile(self) -> None:
+        """A term that ended while requests were waited for cannot be handed over."""
+        lead = Lead()
+        lead.writer.sent(1)
+        task = lead.begin()
+        lead.member.election.resign("test")
+        lead.writer.landed(1)
+        lead.way.settle()
+        self.assertEqual(str(self.failureResultOf(task, NotHandedOver).value), "the lead was lost meanwhile")
+
+    def test_nobody_takes_over(self) -> None:
+        """If nobody does in time the term is given up, and that is said."""
+        lead = Lead()
+        task = lead.begin()
+        lead.wait(TAKE_OVER_TIMEOUT + 0.2)
+        self.assertIn("nobody took over", str(self.failureResultOf(task, NotHandedOver).value))
+        self.assertIs(lead.member.election.leadership.role, Role.FOLLOWER)
