@@ -20,9 +20,9 @@ from tile38cm.proxy.exchange import Exchange, State
 from tile38cm.proxy.greeting import Greeting
 from tile38cm.proxy.live import Stream
 from tile38cm.proxy.partners import Wire
-from tile38cm.proxy.sending import sender
 from tile38cm.proxy.sides import Side
 from tile38cm.proxy.upstream import Upstream
+from tile38cm.sending import sender
 from tile38cm.settings import Secret
 from tile38cm.wire.commands import Class, Command, classify
 from tile38cm.wire.requests import Foreign, Malformed, Request, RequestParser

@@ -110,10 +110,10 @@ class Conversation:
         whether the gate is open is asked when all of this turn are sent.
         """
         upstream = self._way(bundle)
-        exchange = Exchange.of_bundle(bundle, self, self._next_output, self._weight)
+        now = self._side.clock.seconds()
+        exchange = Exchange.of_bundle(bundle, now, self, self._next_output, self._weight)
         line = self._line
         if upstream is None:
-            exchange.arrived = self._side.clock.seconds()
             for single in exchange.singles():
                 self.ask(single)
             self.proceed()

@@ -136,11 +136,11 @@ class Exchange:
         return cls(request.raw, command, arrived, weight=weight, heavy=int(command.heavy))
 
     @classmethod
-    def of_bundle(cls, bundle: Bundle, asker: Asker, mode: Output, weight: int) -> Exchange:
-        """Several that are sent together; their connection notes when."""
+    def of_bundle(cls, bundle: Bundle, arrived: float, asker: Asker, mode: Output, weight: int) -> Exchange:
+        """Several that are sent together."""
         # By place and not by name: this is done for nearly every packet of every client.
         raw, count, leader, heavy, _ = bundle
-        return cls(raw, _WRITES if leader else _READS, 0.0, asker, mode, weight, heavy, count, True)
+        return cls(raw, _WRITES if leader else _READS, arrived, asker, mode, weight, heavy, count, True)
 
     def singles(self) -> list[Exchange]:
         """One exchange for each request, with its reply as far as replies have come."""

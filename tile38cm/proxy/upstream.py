@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 
 from tile38cm.proxy.exchange import Asker, Batch, Exchange, Verdict
 from tile38cm.proxy.partners import Gate, Target, Wire
-from tile38cm.proxy.sending import sender
+from tile38cm.sending import sender
 from tile38cm.settings import Secret
 from tile38cm.wire.commands import Class
 from tile38cm.wire.replies import BadReply, ReplyParser, is_failure, leader_offset
@@ -311,15 +311,11 @@ class Upstream(Protocol):
         pending, self._pending = self._pending, []
         if not pending:
             return
+        self._alone = len(pending) == 1
         gate = self.gate
         if gate is not None and not self._let_in(gate, pending):
             self._give_back(pending)
             return
-        self._alone = len(pending) == 1
-        now = self._clock.seconds()
-        for exchange in pending:
-            if exchange.bundled:
-                exchange.arrived = now
         data = b"".join([exchange.raw for exchange in pending])
         self._expected.extend(pending)
         if gate is not None and pending[0].command.class_ is not Class.LIVE:

@@ -272,6 +272,18 @@ class TroubleTests(LaneCase):
         self.bench.routes.change(leader=there)
         self.assertEqual(there.last.requests(), [words(DEL), words(SET)])
 
+    def test_looked_at_before_sending(self) -> None:
+        """What has just come is not late, though it is looked at in the turn in which it came."""
+        self.bench.gate.offset = 0
+        self.bench.clock.advance(100)
+        self.one.send(SET)
+        self.light.reply(OK + role(7))
+        self.one.protocol.dataReceived(_encoded(SET, SET))
+        self.bench.side.look_again()
+        for waiting in list(self.bench.side._waiting):
+            waiting.expire(self.bench.clock.seconds() + 5)
+        self.assertEqual(self.one.got(), b"")
+
     def test_waits_too_long(self) -> None:
         """A pipeline that is not covered in time is answered request by request."""
         self.bench.gate.offset = 0

@@ -6,7 +6,7 @@ from twisted.internet.tcp import Connection
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from tile38cm.proxy.sending import sender
+from tile38cm.sending import sender
 
 
 class Pipe:

@@ -11,17 +11,23 @@ not sent yet.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from twisted.internet.tcp import Connection
 
-from tile38cm.proxy.partners import Wire
+
+class Writable(Protocol):
+    """Any transport."""
+
+    def write(self, data: bytes) -> None:
+        """As C{ITransport}."""
 
 
-def sender(transport: Wire) -> Callable[[bytes], None]:
+def sender(transport: Writable) -> Callable[[bytes], None]:
     """
     The quickest way to send on a connection, as ordered and as bounded as C{transport.write}.
 
-    Over TLS, and in tests, it is C{transport.write} itself.
+    Over TLS, which sends its own bytes with this, and in tests it is C{transport.write} itself.
     """
     if not isinstance(transport, Connection):
         return transport.write
