@@ -12,8 +12,12 @@ L{tile38cm.proxy.exchange}
     One request with its reply, and what must be true before the reply is released.
 L{tile38cm.proxy.hold}
     What a client has asked and nobody was sent yet, paid for from the node's budget.
+L{tile38cm.proxy.line}
+    A client's requests that have no answer: what they cost, what becomes of them when a server is lost.
 L{tile38cm.proxy.link}
     The way to a client's server: chosen, connected, left.
+L{tile38cm.proxy.lanes}
+    Connections to servers that clients share.
 L{tile38cm.proxy.upstream}
     One connection to a server: prepared, written to, its replies told apart.
 L{tile38cm.proxy.sides}
@@ -27,8 +31,9 @@ L{tile38cm.proxy.partners}
 
 A request's way::
 
-    client -> wire.requests -> wire.commands: refused? answered here
+    client -> wire.bundles: a packet of plain requests? nothing in its way? -> upstream at once
+           -> else wire.requests -> wire.commands: refused? answered here
            -> conversation: held until there is a server and, on a leader's W, an open gate
-           -> link -> upstream -> server
+           -> link -> a lane, or an upstream of its own -> at the end of the turn: gate, one send -> server
     client <- conversation: in order, when gate and acknowledgements allow <- wire.replies <- upstream
 """

@@ -22,10 +22,11 @@ from tile38cm.proxy.live import Stream
 from tile38cm.proxy.partners import Wire
 from tile38cm.proxy.sides import Side
 from tile38cm.proxy.upstream import Upstream
+from tile38cm.sending import sender
 from tile38cm.settings import Secret
 from tile38cm.wire.commands import Class, Command, classify
 from tile38cm.wire.requests import Foreign, Malformed, Request, RequestParser
-from tile38cm.wire.resp import Output, error
+from tile38cm.wire.resp import Output, error, okay
 
 _FOREIGN = {
     "native": b"$%d %b\r\n",
@@ -34,6 +35,10 @@ _FOREIGN = {
 _NOT_SPOKEN = b'{"ok":false,"err":"tile38cm takes RESP and inline commands here, not this protocol"}'
 #: What an unknown client may say: Tile38 answers these before C{AUTH} too.
 _BEFORE_LOGIN = frozenset(("ping", "echo", "output", "auth", "hello", "quit", "healthz"))
+#: Bytes of a request that began in an earlier packet, up to which the next packet is looked at as a whole.
+SHORT = 4096
+#: No transport gives more bytes at once.
+LARGEST_PACKET = 128 * 1024
 _FRAMING = Command("", Class.REFUSED)
 
 
@@ -91,6 +96,12 @@ class Client(Protocol):
         #: Nothing was asked yet.
         self._fresh = True
         self._closing = False
+        #: The next packet may be looked at as a whole.
+        self._plain = False
+        #: It will be the rest of a request that began in an earlier one.
+        self._split = False
+        limits = side.limits
+        self._whole_packets = limits.max_request >= LARGEST_PACKET and limits.max_args >= 1000
 
     # -- Protocol
 
@@ -100,6 +111,8 @@ class Client(Protocol):
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
         self._conversation = Conversation(self._side, self, self._from_peer)
+        #: Replies for the client.
+        self.deliver = sender(self.transport)
         self.transport.registerProducer(self, True)
 
     def dataReceived(self, data: bytes) -> None:
@@ -109,8 +122,11 @@ class Client(Protocol):
         elif self._stream is not None:
             self._stream.data_from_client(data)
         elif not self._closing:
-            self._parser.feed(data)
-            self.go_on()
+            if self._plain:
+                data = self._bundled(data)
+            if data:
+                self._parser.feed(data)
+                self.go_on()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Forget everything about this client."""
@@ -140,10 +156,6 @@ class Client(Protocol):
 
     # -- Port
 
-    def deliver(self, data: bytes) -> None:
-        """Replies for the client."""
-        self.transport.write(data)
-
     def regulate(self, read: bool) -> None:
         """Whether to read from the client."""
         if not self._closing:
@@ -170,6 +182,7 @@ class Client(Protocol):
             conversation = self._conversation
         if conversation is not None:
             conversation.proceed()
+        self._notice()
 
     def become_stream(self, upstream: Upstream, first: bytes) -> None:
         """Client and server talk directly from here on."""
@@ -180,6 +193,29 @@ class Client(Protocol):
         self.transport.resumeProducing()
 
     # -- inside
+
+    def _bundled(self, data: bytes) -> bytes:
+        """Ask what can be asked as it stands; returns the rest."""
+        if self._split:
+            self._split = False
+            data = self._parser.withdraw() + data
+        bundle = self._side.scanner.scan(data)
+        if bundle is None or (bundle.leader and not self._side.writes) or self._conversation is None:
+            return data
+        self._conversation.ask_together(bundle)
+        return b"" if len(bundle.raw) == len(data) else data[len(bundle.raw) :]
+
+    def _notice(self) -> None:
+        """Whether the next packet may be looked at as a whole."""
+        conversation = self._conversation
+        self._split = self._parser.pending > 0
+        self._plain = (
+            conversation is not None
+            and not (self._fresh or self._closing or conversation.closed_for_requests)
+            and self._logged_in
+            and self._parser.pending <= SHORT
+            and self._whole_packets
+        )
 
     def _request(self, conversation: Conversation, request: Request) -> None:
         command = classify(request.args)
@@ -201,10 +237,11 @@ class Client(Protocol):
         elif command.name == "quit":
             self._settle(conversation, command, None, last=True)
         else:
-            exchange = Exchange(request.raw, command, self._side.clock.seconds())
-            if command.name == "output" and len(request.args) == 2:
-                exchange.output = _OUTPUTS.get(request.args[1].lower())
-            conversation.ask(exchange)
+            output = _OUTPUTS.get(request.args[-1].lower()) if command.name == "output" else None
+            if output is not None and len(request.args) == 2:
+                self._output(conversation, command, output)
+            else:
+                conversation.ask(Exchange.of(request, command, self._side.clock.seconds()))
 
     def _problem(self, command: Command) -> str | None:
         if not self._logged_in and command.name not in _BEFORE_LOGIN:
@@ -228,9 +265,15 @@ class Client(Protocol):
             problem = None if self._login.accepts(greeting.login) else "WRONGPASS invalid password"
         if problem is None and not self._logged_in:
             problem = "NOAUTH authentication required"
-        exchange = Exchange(b"", command, self._side.clock.seconds(), State.SETTLED, problem=problem)
+        exchange = Exchange(b"", command, self._side.clock.seconds(), state=State.SETTLED, problem=problem)
         if problem is None:
             exchange.reply = greeting.reply("master" if self._side.gate is not None else "replica")
+        conversation.answer(exchange)
+
+    def _output(self, conversation: Conversation, command: Command, output: Output) -> None:
+        """Answered here, since connections are shared by all clients that chose the same."""
+        exchange = Exchange(b"", command, self._side.clock.seconds(), state=State.SETTLED, output=output)
+        exchange.reply = okay(output)
         conversation.answer(exchange)
 
     def _settle(
@@ -243,7 +286,7 @@ class Client(Protocol):
 
     def _no_request(self, conversation: Conversation, event: Malformed | Foreign) -> None:
         """What cannot be read ends the connection, after the replies that are due."""
-        exchange = Exchange(b"", _FRAMING, self._side.clock.seconds(), State.SETTLED, last=True)
+        exchange = Exchange(b"", _FRAMING, self._side.clock.seconds(), state=State.SETTLED, last=True)
         if isinstance(event, Malformed):
             exchange.reply = error(event.text)
         else:

@@ -16,21 +16,25 @@ in the same epoch.
 
 from __future__ import annotations
 
-from collections import deque
+from itertools import islice, takewhile
 from typing import Protocol
 
-from tile38cm.proxy.exchange import LOST_TOO_OFTEN, PERHAPS, UNCERTAIN, Batch, Exchange, State, Verdict
-from tile38cm.proxy.hold import Held
+from tile38cm.proxy.exchange import Exchange, State, Verdict
+from tile38cm.proxy.line import Line
 from tile38cm.proxy.link import Link
 from tile38cm.proxy.sides import Side
-from tile38cm.proxy.upstream import ROLE, Upstream
+from tile38cm.proxy.upstream import Upstream
+from tile38cm.wire.bundles import Bundle
 from tile38cm.wire.commands import Class
-from tile38cm.wire.replies import is_failure, not_executed
 from tile38cm.wire.resp import Output
+from tile38cm.wire.weights import APART
 
-#: How often a request may be sent again after it was lost with its server: one that
-#: kills its server must not kill them all.
-MAX_LOSSES = 4
+#: Another node speaks for many clients, and so may have so many times as much under way.
+PEER_CLIENTS = 8
+#: How many held requests are looked at to find a connection that suits them together.
+MAX_COMPANY = 64
+#: Bytes of a reply on a lane after which a client's reads have a connection of their own.
+LARGE_REPLY = 64 * 1024
 
 
 class Port(Protocol):
@@ -59,17 +63,23 @@ class Conversation:
         self._side = side
         self._port = port
         self._from_peer = from_peer
+        self._line = Line(side)
         self._link = Link(side, self, from_peer)
-        self._queue: deque[Exchange] = deque()
-        self._held = Held(side.budget, side.counters)
+        self._max_heavy = side.limits.max_heavy * (PEER_CLIENTS if from_peer else 1)
+        #: What C{OUTPUT} chose: for replies that go out now, and for requests that come in.
         self._output: Output = "resp"
-        self._kept = 0
-        self._heavy = 0
+        self._next_output: Output = "resp"
+        #: What the connection is for that carries what is under way.
+        self._mode: Output = "resp"
+        self._weight = APART
+        #: Objects of this client are large: what asks for them goes apart.
+        self._large = False
         #: The live command that was sent and not answered yet; nothing else is under way then.
         self._live: Exchange | None = None
         #: Another node has been turned away: nothing on this connection is executed any more.
         self._spent = False
         self._reading = True
+        self._waits = False
         self._client_full = False
         #: No request is taken: a live command or the last one waits.
         self.closed_for_requests = False
@@ -80,27 +90,60 @@ class Conversation:
 
     def ask(self, exchange: Exchange) -> None:
         """A request to be sent on; C{proceed} follows when this turn's requests are all here."""
-        self._add(exchange)
+        line = self._line
+        line.add(exchange)
         if self._spent:
-            self._turn_away(exchange)
+            line.turn_away(exchange)
             return
-        self._held.append(exchange)
+        exchange.asker, exchange.mode = self, self._next_output
+        if self._large and exchange.heavy:
+            exchange.weight = APART
+        line.held.append(exchange)
         if exchange.command.class_ is Class.LIVE:
             self.closed_for_requests = True
 
+    def ask_together(self, bundle: Bundle) -> None:
+        """
+        Requests of one packet, sent on as they are if nothing is in their way.
+
+        This is the way of nearly all requests, so it does no more than it must;
+        whether the gate is open is asked when all of this turn are sent.
+        """
+        upstream = self._way(bundle)
+        now = self._side.clock.seconds()
+        exchange = Exchange.of_bundle(bundle, now, self, self._next_output, self._weight)
+        line = self._line
+        if upstream is None:
+            for single in exchange.singles():
+                self.ask(single)
+            self.proceed()
+            return
+        line.add(exchange)
+        line.send(exchange)
+        upstream.submit(exchange)
+        limits = self._side.limits
+        if line.asked > limits.max_pipeline or line.kept > limits.max_kept:
+            self._regulate()
+
     def answer(self, exchange: Exchange) -> None:
         """A request that is settled already; its reply keeps its place in the order."""
-        self._add(exchange)
+        if exchange.output is not None:
+            self._next_output = exchange.output
+        self._line.add(exchange)
         self.closed_for_requests = self.closed_for_requests or exchange.last
 
-    def proceed(self) -> None:
+    def proceed(self, verdict: Verdict | None = None) -> None:
         """Do all that can be done now."""
-        self._release()
-        if self._held and not self.live:
+        line = self._line
+        if line.queue:
+            self._release(verdict)
+        if line.held and self._live is None:
             self._send()
             self._release()
-        self._note_waiting()
-        self._regulate()
+        if line.queue or self._waits:
+            self._note_waiting()
+        if line.queue or not self._reading or self._client_full:
+            self._regulate()
         if self._reopened:
             self._reopened = False
             self._port.go_on()
@@ -115,17 +158,9 @@ class Conversation:
         """The client is gone, or its connection serves another purpose."""
         self._side.leave(self)
         self._link.close()
-        for exchange in self._queue:
-            self._landed(exchange)
-        self._queue.clear()
-        self._held.clear()
+        self._line.clear()
 
     # -- from the side
-
-    @property
-    def live(self) -> bool:
-        """Whether a live command waits for its first reply."""
-        return self._live is not None
 
     def look_again(self) -> None:
         """The routes changed; what was sent to a server that is the wrong one now is lost with it."""
@@ -141,15 +176,12 @@ class Conversation:
     def expire(self, now: float) -> None:
         """Answer what has waited for C{hold_timeout} since it arrived; only called for who waits."""
         limit = self._side.limits.hold_timeout
-        expired = False
-        for exchange in self._queue:
-            if now - exchange.arrived < limit:
-                break
-            if exchange.state is not State.SETTLED:
-                expired = True
-                self._give_up(exchange, f"ERR no {self._side.wanted}: the command waited {limit:g} s for one")
-        if expired:
-            self._held.collect(self._queue)
+        problem = f"ERR no {self._side.wanted}: the command waited {limit:g} s for one"
+        given_up = self._line.expire(now - limit, problem)
+        if self._live is not None and self._live in given_up:
+            self._live = None
+            self._link.leave()
+        if given_up:
             self.proceed()
 
     def close_live(self) -> None:
@@ -157,130 +189,173 @@ class Conversation:
 
     # -- from the link
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing was asked that has no answer."""
+        return not self._line.queue
+
     def link_changed(self) -> None:
         """Something can be sent."""
         self.proceed()
 
     def link_lost(self) -> None:
-        """Judge what was under way; what can be sent again goes to the front, in order."""
+        """Judge what was under way, and begin again."""
         self._live = None
-        for exchange in self._queue:
-            if exchange.state is State.SENT or exchange.batch is not None:
-                self._judge(exchange)
-        self._held.collect(self._queue)
+        self._line.lose()
         self.proceed()
 
-    def link_replied(self, exchange: Exchange, reply: bytes) -> None:
+    # -- from the connection in use
+
+    def replied(self, exchange: Exchange, reply: bytes) -> None:
         """Keep the reply for its turn."""
         if exchange.state is not State.SENT:
             return
-        if reply.startswith(b"-" + self._side.elsewhere.encode()) and not self._link.sealed:
-            exchange.doubtful |= reply.rstrip().endswith(PERHAPS)
-            self._landed(exchange)
-            exchange.hold_again()
-            self._link.retire()
+        line = self._line
+        if exchange.batch is None and not self._link.sealed and line.seems_turned_away(exchange, reply):
+            if line.turned_away(exchange, reply):
+                self._link.retire()
             return
-        exchange.state = State.ANSWERED
-        exchange.reply = reply
-        self._kept += len(reply)
+        line.answer(exchange, reply)
         if exchange is self._live:
             self._live_replied(exchange)
+        elif len(reply) > LARGE_REPLY and exchange.heavy:
+            self._large = True
 
-    def link_turned(self) -> None:
+    def partly_replied(self, exchange: Exchange, replies: bytes) -> None:
+        """What is here of a bundle's replies; the connection is lost, and they are judged then."""
+        if exchange.state is State.SENT:
+            exchange.reply = replies
+            self._line.kept += len(replies)
+
+    def not_sent(self, exchange: Exchange) -> None:
+        """It is held again, in its place."""
+        if exchange.state is State.SENT:
+            self._line.not_sent(exchange)
+
+    def turned(self, verdict: Verdict | None) -> None:
         """This turn's replies are all here."""
-        self.proceed()
+        self.proceed(verdict)
 
     # -- releasing
 
-    def _release(self) -> None:
-        queue, verdict = self._queue, None
+    def _release(self, verdict: Verdict | None = None) -> None:
+        line, gate = self._line, self._side.gate
+        queue = line.queue
         replies = []
         last = False
-        exposed = 0
         while queue and not last:
             exchange = queue[0]
-            if exchange.state is not State.ANSWERED and exchange.state is not State.SETTLED:
+            if exchange.state is not _ANSWERED and exchange.state is not _SETTLED:
                 break
-            if exchange.batch is not None and self._side.gate is not None:
-                verdict = verdict or Verdict.of(self._side.gate)
+            batch = exchange.batch
+            if batch is not None and gate is not None:
+                verdict = verdict or Verdict.of(gate)
                 if not verdict.releases(exchange):
                     break
-                exposed = max(exposed, exchange.batch.offset or 0)
-            queue.popleft()
-            self._landed(exchange)
-            self._kept -= len(exchange.raw) + len(exchange.reply)
-            replies.append(exchange.encoded(self._output))
-            if exchange.output is not None and not is_failure(exchange.reply):
-                self._output = exchange.output
-            last = exchange.last
-            if exchange.command.class_ is Class.LIVE:
-                self.closed_for_requests = False
-                self._reopened = True
-        if exposed and self._side.gate is not None:
-            self._side.gate.released(exposed)
+                if batch.offset is not None and batch.offset > verdict.told:
+                    # Told before the reply goes.
+                    verdict.told = batch.offset
+                    gate.released(batch.offset)
+            line.release()
+            if exchange.bundled:
+                replies.append(exchange.reply)
+            else:
+                replies.append(exchange.encoded(self._output))
+                last = exchange.last
+                self._released(exchange)
         if replies:
-            self._port.deliver(b"".join(replies))
+            self._port.deliver(replies[0] if len(replies) == 1 else b"".join(replies))
         if last:
             self._port.finish()
+
+    def _released(self, exchange: Exchange) -> None:
+        if exchange.output is not None:
+            self._output = exchange.output
+        if exchange.command.class_ is Class.LIVE:
+            self.closed_for_requests = False
+            self._reopened = True
 
     # -- sending
 
     def _send(self) -> None:
-        link = self._link
+        link, side = self._link, self._side
         server = link.server
-        drained = self._side.draining and server is not None and server.local
+        drained = side.draining and server is not None and server.local
         if self._from_peer and (drained or server is None):
             self._turn_all_away()
+        elif not drained and not self._client_full:
+            self._send_on()
+
+    def _send_on(self) -> None:
+        """Send what can go on one connection."""
+        weight = self._next_weight()
+        if weight is None:
             return
-        if drained:
+        held = self._line.held
+        mode = held.first.mode
+        upstream = self._link.connection(mode, weight)
+        if upstream is None or not held:
             return
-        upstream = link.upstream
-        if upstream is None:
-            link.ensure(self._output)
-            upstream = link.upstream
-        if upstream is None or upstream.congested or self._client_full or not self._held:
-            return
-        taken = self._take(upstream)
-        if taken:
-            self._transmit(upstream, taken)
+        self._mode, self._weight = mode, weight
+        for exchange in self._take(upstream):
+            self._line.send(exchange)
+            upstream.submit(exchange)
+
+    def _next_weight(self) -> int | None:
+        """The weight of the connection for what goes next; C{None}: not before replies are here."""
+        held = self._line.held
+        first = held.first
+        if self._line.under_way:
+            fits = first.mode == self._mode and first.weight <= self._weight
+            return self._weight if fits else None
+        # What is asked together travels together.
+        company = takewhile(lambda exchange: exchange.mode == first.mode, islice(held, MAX_COMPANY))
+        return max(exchange.weight for exchange in company)
 
     def _take(self, upstream: Upstream) -> list[Exchange]:
         """The requests that may go now, in order."""
-        verdict = Verdict.of(self._side.gate) if self._link.sealed and self._side.gate is not None else None
+        gate = upstream.gate
+        verdict = None if gate is None else Verdict.of(gate)
         if verdict is not None and not (verdict.open and verdict.epoch == upstream.target.epoch):
             return []
         taken: list[Exchange] = []
-        held = self._held
+        held, heavy = self._line.held, self._line.heavy
         while held and self._live is None:
             exchange = held.first
             command = exchange.command
+            if exchange.mode != self._mode or exchange.weight > self._weight:
+                break
             if verdict is not None and command.leader and not verdict.enough:
                 break
-            if command.heavy and self._heavy >= self._side.limits.max_heavy:
+            if exchange.heavy and heavy >= self._max_heavy:
                 break
             if command.class_ is Class.LIVE:
                 # The server drops bytes behind a live command, and its reply may come
                 # before a write sent in front of it is in the log: it goes alone.
-                if self._queue[0] is not exchange:
+                if self._line.queue[0] is not exchange:
                     break
                 self._live = exchange
-            self._heavy += command.heavy
+            heavy += exchange.heavy
             taken.append(held.take())
         return taken
 
-    def _transmit(self, upstream: Upstream, taken: list[Exchange]) -> None:
-        batch = None
-        if self._link.sealed and self._live is None:
-            batch = Batch(upstream.target.epoch, gate.least_log() if (gate := self._side.gate) else 0)
-        for exchange in taken:
-            exchange.state = State.SENT
-            exchange.batch = batch
-        self._side.sent(len(taken))
-        data = b"".join([exchange.raw for exchange in taken])
-        if batch is None:
-            upstream.send(data, taken)
-        else:
-            upstream.send(data + ROLE, [*taken, batch])
+    def _way(self, bundle: Bundle) -> Upstream | None:
+        """The lane for a bundle, if it can go before this turn is over."""
+        line, side = self._line, self._side
+        weight, mode = bundle.weight, self._next_output
+        if line.held or self._live is not None or self._client_full or self._spent or side.draining:
+            return None
+        if bundle.heavy and (self._large or line.heavy + bundle.heavy > self._max_heavy):
+            return None
+        if (weight != self._weight or mode != self._mode) and line.queue and line.under_way:
+            # What is light may travel with what is under way, else it would overtake that.
+            if weight > self._weight or mode != self._mode:
+                return None
+            weight = self._weight
+        upstream = self._link.open_lane(mode, weight)
+        if upstream is not None:
+            self._weight, self._mode = weight, mode
+        return upstream
 
     # -- a live command's first reply
 
@@ -292,47 +367,7 @@ class Conversation:
         self.end()
         self._port.become_stream(upstream, exchange.reply)
 
-    # -- what is lost, given up, or turned away
-
-    def _judge(self, exchange: Exchange) -> None:
-        """The server is gone: can this still be released, be sent again, or neither?"""
-        if (
-            exchange.state is State.ANSWERED
-            and exchange.batch is not None
-            and exchange.batch.offset is not None
-        ):
-            leader = self._side.routes.writer()
-            if leader is not None and leader.local and leader.epoch == exchange.batch.epoch:
-                return
-        self._landed(exchange)
-        self._kept -= len(exchange.reply)
-        if not_executed(exchange.reply):
-            exchange.hold_again()
-        elif not exchange.command.repeatable:
-            self._uncertain(exchange)
-        else:
-            exchange.lose()
-            if exchange.losses > MAX_LOSSES:
-                self._refuse(exchange, LOST_TOO_OFTEN)
-
-    def _give_up(self, exchange: Exchange, problem: str) -> None:
-        """It waited too long, held or for its release."""
-        under_way = exchange.state is not State.HELD
-        self._landed(exchange)
-        self._held.forget(exchange)
-        self._kept -= len(exchange.reply)
-        if exchange is self._live:
-            self._live = None
-            self._link.leave()
-        exchange.doubtful |= under_way and exchange.command.leader
-        self._refuse(exchange, problem)
-
-    def _refuse(self, exchange: Exchange, problem: str) -> None:
-        self._side.counters.uncertain += not exchange.refuse(problem)
-
-    def _uncertain(self, exchange: Exchange) -> None:
-        self._side.counters.uncertain += 1
-        exchange.settle(UNCERTAIN)
+    # -- turning another node away
 
     def _turn_all_away(self) -> None:
         """
@@ -342,42 +377,26 @@ class Conversation:
         next could overtake what it will send again elsewhere.
         """
         self._spent = True
-        for exchange in self._held.clear():
-            self._turn_away(exchange)
+        for exchange in self._line.held.clear():
+            self._line.turn_away(exchange)
 
-    def _turn_away(self, exchange: Exchange) -> None:
-        # Not as JSON, whatever OUTPUT says: it is for the node, not for its client.
-        exchange.state = State.SETTLED
-        exchange.batch = None
-        what = PERHAPS if exchange.doubtful else b"not executed"
-        exchange.reply = b"-%b tile38cm: %b\r\n" % (self._side.elsewhere.encode(), what)
-        self._kept += len(exchange.reply)
-
-    # -- accounts
-
-    def _add(self, exchange: Exchange) -> None:
-        self._queue.append(exchange)
-        self._kept += len(exchange.raw) + len(exchange.reply)
-
-    def _landed(self, exchange: Exchange) -> None:
-        """It is under way no more, if it was."""
-        if exchange.state is State.SENT or exchange.state is State.ANSWERED:
-            self._heavy -= exchange.command.heavy
-            self._side.landed(1)
+    # -- waiting
 
     def _note_waiting(self) -> None:
         """Join those who are looked at when something changes, and pay for what is held."""
-        if not self._queue or not self._is_waiting():
+        line = self._line
+        self._waits = bool(line.queue) and self._is_waiting()
+        if not self._waits:
             self._side.wait_no_more(self)
             return
         self._side.wait(self)
-        if not self._link.connecting and not self._held.reserve():
-            self._held.collect(self._queue)
+        if not self._link.connecting and not line.held.reserve():
+            line.held.collect(line.queue)
             self._release()
 
     def _is_waiting(self) -> bool:
         """Whether the head of the queue waits for something else than its server's work."""
-        head = self._queue[0]
+        head = self._line.queue[0]
         if head.state is State.HELD:
             return not (self._client_full or self._live is not None)
         gate = self._side.gate
@@ -386,15 +405,19 @@ class Conversation:
         return head.batch is not None and (head.batch.offset is not None or not gate or not gate.is_open())
 
     def _regulate(self) -> None:
-        limits, upstream = self._side.limits, self._link.upstream
+        limits, line = self._side.limits, self._line
         share = 1.0 if self._reading else 0.5
         read = not (
             self._client_full
             or self._live is not None
-            or (upstream is not None and upstream.congested)
-            or len(self._queue) > limits.max_pipeline * share
-            or self._kept > limits.max_kept * share
+            or line.asked > limits.max_pipeline * share
+            or line.kept > limits.max_kept * share
+            or (line.held and self._link.congested)
         )
         if read != self._reading:
             self._reading = read
             self._port.regulate(read)
+
+
+#: Looked up for each reply; as attributes of the class they cost four times as much.
+_ANSWERED, _SETTLED = State.ANSWERED, State.SETTLED

@@ -8,18 +8,28 @@ L{Batch} it was sent in is covered: every member of the sync set has
 acknowledged the offset that C{ROLE}, sent behind the batch, reported, and the
 gate is open in the same epoch.  Tile38 executes a connection's commands in
 order, so that offset includes the batch's writes, and all that its reads saw.
+
+An exchange may stand for several requests of one packet, a L{Bundle}: they
+were sent together, are covered by one offset, and so are released together.
+Nothing is known of its requests but what the bundle says; wherever they must
+be judged one by one it is replaced by its L{Exchange.singles}, so one that is
+held is always a single one.
 """
 
 from __future__ import annotations
 
 from enum import Enum
+from typing import Protocol
 
-from attrs import define, frozen
+from attrs import define, field
 
 from tile38cm.proxy.partners import Gate
-from tile38cm.wire.commands import Command
-from tile38cm.wire.replies import is_failure
+from tile38cm.wire.bundles import Bundle
+from tile38cm.wire.commands import Class, Command, classify
+from tile38cm.wire.replies import ReplyParser, is_failure
+from tile38cm.wire.requests import Request, RequestParser
 from tile38cm.wire.resp import OK, Output, error, okay
+from tile38cm.wire.weights import APART, weight_of
 
 UNCERTAIN = (
     "UNCERTAIN the server was lost before it confirmed this command:"
@@ -41,6 +51,31 @@ class State(Enum):
     SETTLED = "settled"
 
 
+#: What is known of bundles.
+_WRITES = Command("several", Class.WRITE, leader=True)
+_READS = Command("several", Class.READ)
+
+
+class Asker(Protocol):
+    """Whose request an exchange is."""
+
+    def replied(self, exchange: Exchange, reply: bytes) -> None:
+        """The whole reply to one exchange; C{turned} follows when more is of no use."""
+
+    def turned(self, verdict: Verdict | None) -> None:
+        """
+        Replies came, and if they must be covered the offset that covers them.
+
+        @param verdict: what the gate said in this turn, if it was asked.
+        """
+
+    def partly_replied(self, exchange: Exchange, replies: bytes) -> None:
+        """To some of a bundle's requests; there will be no more, and C{turned} does not follow."""
+
+    def not_sent(self, exchange: Exchange) -> None:
+        """It was taken and not sent after all; C{turned} follows."""
+
+
 @define(eq=False)
 class Batch:
     """What was sent to the local Tile38 in one turn, and the offset that covers it once known.
@@ -53,6 +88,7 @@ class Batch:
     epoch: int
     least: int = 0
     offset: int | None = None
+    exchanges: list[Exchange] = field(factory=list)
 
 
 @define(eq=False)
@@ -68,6 +104,16 @@ class Exchange:
     raw: bytes
     command: Command
     arrived: float
+    #: Who is told; what is answered without a server needs nobody.
+    asker: Asker | None = None
+    #: What C{OUTPUT} the client had chosen before, and on which connections it may go.
+    mode: Output = "resp"
+    weight: int = APART
+    #: How many of its requests have more than a short answer.
+    heavy: int = 0
+    #: How many requests this stands for; C{bundled}: they have not been looked at one by one.
+    count: int = 1
+    bundled: bool = False
     state: State = State.HELD
     reply: bytes = b""
     batch: Batch | None = None
@@ -82,6 +128,36 @@ class Exchange:
     losses: int = 0
     #: A write that is held again after it had been sent: the first attempt may have been applied.
     doubtful: bool = False
+
+    @classmethod
+    def of(cls, request: Request, command: Command, arrived: float) -> Exchange:
+        """One request that is to be sent."""
+        weight = weight_of(command, request.args, len(request.raw))
+        return cls(request.raw, command, arrived, weight=weight, heavy=int(command.heavy))
+
+    @classmethod
+    def of_bundle(cls, bundle: Bundle, arrived: float, asker: Asker, mode: Output, weight: int) -> Exchange:
+        """Several that are sent together."""
+        # By place and not by name: this is done for nearly every packet of every client.
+        raw, count, leader, heavy, _ = bundle
+        return cls(raw, _WRITES if leader else _READS, arrived, asker, mode, weight, heavy, count, True)
+
+    def singles(self) -> list[Exchange]:
+        """One exchange for each request, with its reply as far as replies have come."""
+        if not self.bundled:
+            return [self]
+        requests, replies = RequestParser(len(self.raw)), ReplyParser()
+        requests.feed(self.raw)
+        replies.feed(self.reply)
+        found = []
+        while isinstance(event := requests.next(), Request):
+            single = Exchange.of(event, classify(event.args), self.arrived)
+            single.asker, single.mode, single.batch = self.asker, self.mode, self.batch
+            reply = replies.next()
+            single.state = self.state if reply is None else State.ANSWERED
+            single.reply = reply or b""
+            found.append(single)
+        return found
 
     def settle(self, problem: str) -> None:
         """Answer with an error of our own."""
@@ -126,7 +202,7 @@ class Exchange:
         return b"" if self.last and output == "json" else okay(output)
 
 
-@frozen
+@define(eq=False)
 class Verdict:
     """What the gate said at one moment, so that one turn asks it once."""
 
@@ -134,6 +210,10 @@ class Verdict:
     epoch: int
     acknowledged: int
     enough: bool
+    #: A batch of which everything may be released.
+    passed: Batch | None = None
+    #: The offset that the gate was told of last.
+    told: int = 0
 
     @classmethod
     def of(cls, gate: Gate) -> Verdict:
@@ -143,12 +223,14 @@ class Verdict:
     def releases(self, exchange: Exchange) -> bool:
         """Whether an answered exchange may go to its client."""
         batch = exchange.batch
-        if batch is None:
+        if batch is None or batch is self.passed:
             return True
-        return (
+        covered = (
             self.open
             and self.epoch == batch.epoch
             and batch.offset is not None
             and self.acknowledged >= batch.offset >= batch.least
-            and (self.enough or not exchange.command.leader)
         )
+        if covered and self.enough:
+            self.passed = batch
+        return covered and (self.enough or not exchange.command.leader)

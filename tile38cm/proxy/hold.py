@@ -8,7 +8,7 @@ paid for from the budget of the whole node.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from tile38cm.proxy.exchange import HOLD_FULL, Exchange, State
 from tile38cm.proxy.limits import Counters, HoldBudget
@@ -24,6 +24,9 @@ class Held:
 
     def __len__(self) -> int:
         return len(self._exchanges)
+
+    def __iter__(self) -> Iterator[Exchange]:
+        return iter(self._exchanges)
 
     @property
     def first(self) -> Exchange:

@@ -1,8 +1,10 @@
 """
 The way from one client to its server: which, connected when needed, left when wrong.
 
-This is the part that shared connections will replace: a conversation asks for
-an upstream, and hears when there is one and when it is gone.
+A conversation asks for a connection for requests of some weight: a lane that
+it shares with others, or one of its own; it hears when there is one and when
+it is gone.  It uses one at a time, and asks for another only when nothing is
+under way: that keeps its requests in order.
 """
 
 from __future__ import annotations
@@ -11,11 +13,12 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall
 
-from tile38cm.proxy.exchange import Exchange
+from tile38cm.proxy.lanes import Lane
 from tile38cm.proxy.partners import Target
 from tile38cm.proxy.sides import Side
-from tile38cm.proxy.upstream import Upstream, preparation
+from tile38cm.proxy.upstream import OUTPUT, Upstream, preparation
 from tile38cm.wire.resp import Output
+from tile38cm.wire.weights import APART
 
 #: The longest pause between two attempts is the first one, doubled so many times.
 MAX_DOUBLINGS = 3
@@ -24,17 +27,15 @@ MAX_DOUBLINGS = 3
 class Traveller(Protocol):
     """Who uses a link."""
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing was asked that has no answer."""
+
     def link_changed(self) -> None:
-        """An upstream became ready or takes bytes again, or a pause is over."""
+        """A connection became ready or takes bytes again, or a pause is over."""
 
     def link_lost(self) -> None:
-        """The upstream is gone; what was sent and not answered must be judged."""
-
-    def link_replied(self, exchange: Exchange, reply: bytes) -> None:
-        """The whole reply to one request."""
-
-    def link_turned(self) -> None:
-        """All replies that came in one turn were reported."""
+        """The connection is gone; what was sent and not answered must be judged."""
 
 
 class Link:
@@ -44,35 +45,37 @@ class Link:
         self._side = side
         self._traveller = traveller
         self._from_peer = from_peer
-        self._upstream: Upstream | None = None
+        self._seat = side.next_seat()
+        self._target: Target | None = None
+        self._lanes: dict[tuple[Output, int], Lane] = {}
+        self._own: Upstream | None = None
+        self._own_output: Output = "resp"
+        #: The connection that was asked for last.
+        self._chosen: Upstream | None = None
         #: Servers that could not be used since the routes changed or the last pause ended.
         self._failed: list[Target] = []
         self._pause: IDelayedCall | None = None
         self._doublings = 0
 
     @property
-    def upstream(self) -> Upstream | None:
-        """The connection in use, if it may be sent to."""
-        upstream = self._upstream
-        if upstream is None or not upstream.ready or upstream.retiring:
-            return None
-        return upstream
-
-    @property
     def connecting(self) -> bool:
         """Whether a connection is being made; that ends in bounded time."""
-        return self._upstream is not None and not self._upstream.ready
+        return self._chosen is not None and not self._chosen.ready
+
+    @property
+    def congested(self) -> bool:
+        """Whether the server does not take requests as fast as they come."""
+        return self._chosen is not None and self._chosen.congested
 
     @property
     def sealed(self) -> bool:
         """Whether replies of the connection in use pass the gate."""
-        return self._upstream is not None and self._side.gate is not None and self._upstream.target.local
+        return self._chosen is not None and self._chosen.gate is not None
 
     @property
     def server(self) -> Target | None:
         """Where requests belong now; C{None}: nowhere."""
-        current = None if self._upstream is None else self._upstream.target
-        return self._side.pick(current, self._failed, self._from_peer)
+        return self._side.pick(self._target, self._failed, self._from_peer)
 
     def reroute(self) -> bool:
         """
@@ -82,87 +85,133 @@ class Link:
         """
         self._failed.clear()
         self._stop_pause()
-        upstream = self._upstream
-        if upstream is not None and self.server != upstream.target:
+        if self._target is not None and self.server != self._target:
             self.leave()
-        return self._upstream is not None
+        return self._chosen is not None
 
     def read(self, read: bool) -> None:
-        """Whether to take replies from the server."""
-        if self._upstream is not None:
-            self._upstream.read(read)
+        """Whether to take replies that come for this client alone."""
+        if self._own is not None:
+            self._own.read(read)
 
-    def ensure(self, output: Output) -> None:
-        """Connect if there is a server to connect to, no connection, and no pause between attempts."""
-        if self._upstream is not None:
-            return
+    def open_lane(self, output: Output, weight: int) -> Upstream | None:
+        """The lane of that weight, if it is in use already and takes requests."""
+        lane = self._lanes.get((output, weight))
+        if lane is None or not lane.upstream.usable or (self._chosen is not None and self._chosen.retiring):
+            return None
+        self._chosen = lane.upstream
+        return lane.upstream
+
+    def connection(self, output: Output, weight: int) -> Upstream | None:
+        """
+        The connection for requests of that weight if it takes requests now.
+
+        Else it is being made, if there is a server to connect to and no pause
+        between attempts; C{link_changed} or C{link_lost} follows.
+        """
+        if self._chosen is not None and self._chosen.retiring:
+            return None
         target = self.server
         if target is None:
             if self._failed and self._pause is None:
                 self._begin_pause()
-            return
-        steps = preparation(target, self._side.password, output, leading=self._side.gate is not None)
-        self._upstream = Upstream(self, target, steps)
-        self._upstream.open(self._side.clock, self._side.limits.connect_timeout)
+            return None
+        self._target = target
+        chosen = self._apart(target, output) if weight == APART else self._shared(target, output, weight)
+        return chosen if chosen is not None and chosen.usable else None
 
     def retire(self) -> None:
         """The peer serves us no more: send nothing, and leave it when its last reply is here."""
-        if self._upstream is not None:
-            self._upstream.retiring = True
+        if self._chosen is not None:
+            self._chosen.retiring = True
 
     def leave(self) -> None:
-        """Drop the connection, if any."""
-        upstream, self._upstream = self._upstream, None
-        if upstream is not None:
-            upstream.drop()
+        """Use the server no more."""
+        own, self._own = self._own, None
+        self._chosen = self._target = None
+        lanes = list(self._lanes.values())
+        self._lanes.clear()
+        for lane in lanes:
+            lane.passengers.pop(self, None)
+        if own is not None:
+            own.drop()
 
     def give_away(self) -> Upstream:
-        """Hand the connection over for a stream; this link has none any more."""
-        upstream, self._upstream = self._upstream, None
-        assert upstream is not None
-        return upstream
+        """Hand the client's own connection over for a stream; this link has none any more."""
+        own, self._own = self._own, None
+        assert own is not None
+        return own
 
     def close(self) -> None:
         """The client is gone."""
         self._stop_pause()
         self.leave()
 
-    # -- Owner of the upstream
+    # -- Owner of the client's own connection, passenger of lanes
 
     def upstream_ready(self) -> None:
         """Requests may go."""
         self._side.content()
         self._traveller.link_changed()
 
-    def upstream_lost(self, reason: str) -> None:
-        """Not this server for a while."""
-        self._side.complain(reason)
-        self._abandon()
-
-    def upstream_replied(self, exchange: Exchange, reply: bytes) -> None:
-        """Pass it on; a server that answers is worth a quick attempt again."""
-        self._doublings = 0
-        self._traveller.link_replied(exchange, reply)
-
-    def upstream_turned(self) -> None:
-        """Pass it on; a connection that retires is left with its last reply."""
-        upstream = self._upstream
-        if upstream is not None and upstream.retiring and upstream.idle:
-            self._abandon()
-        else:
-            self._traveller.link_turned()
-
     def upstream_drained(self) -> None:
-        """Pass it on."""
+        """Requests may go again."""
         self._traveller.link_changed()
+
+    def upstream_lost(self, reason: str) -> None:
+        """Not this server for a while, if it is in use."""
+        self._side.complain(reason)
+        own, self._own = self._own, None
+        if own is not None:
+            self._lost(own)
+
+    def lane_open(self) -> None:
+        """Requests may go."""
+        self._traveller.link_changed()
+
+    def lane_lost(self, lane: Lane) -> None:
+        """Not this server for a while, if the lane is in use."""
+        self._lanes.pop(lane.key[1:3], None)
+        self._lost(lane.upstream)
 
     # -- inside
 
-    def _abandon(self) -> None:
-        upstream = self._upstream
+    def _shared(self, target: Target, output: Output, weight: int) -> Upstream | None:
+        lane = self._lanes.get((output, weight))
+        if lane is None:
+            lane = self._lanes[output, weight] = self._side.lanes.find(target, output, weight, self._seat)
+            lane.passengers[self] = None
+        self._chosen = lane.upstream
+        # This may fail at once, and then there is nothing chosen any more.
+        lane.open()
+        return self._chosen
+
+    def _apart(self, target: Target, output: Output) -> Upstream | None:
+        own = self._own
+        if own is None:
+            origin = self._side.origin
+            steps = preparation(target, origin.password, output, origin.leading)
+            own = self._own = Upstream(self, target, steps, origin.gate, origin.clock)
+            self._own_output = output
+            self._chosen = own
+            # As with lanes.
+            own.open(origin.connect_timeout)
+        elif own.usable and self._own_output != output:
+            self._own_output = output
+            own.prefix(OUTPUT[output])
+        if self._own is own:
+            self._chosen = own
+        return self._chosen
+
+    def _lost(self, upstream: Upstream) -> None:
+        if upstream.answered:
+            self._doublings = 0
+        if upstream is not self._chosen:
+            return
+        target = self._target
         self.leave()
-        if upstream is not None:
-            self._failed.append(upstream.target)
+        if target is not None and not self._traveller.idle:
+            self._failed.append(target)
         self._traveller.link_lost()
 
     def _begin_pause(self) -> None:

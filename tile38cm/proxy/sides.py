@@ -16,9 +16,11 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from tile38cm.proxy.lanes import Lanes, Origin
 from tile38cm.proxy.limits import Counters, HoldBudget, Limits
 from tile38cm.proxy.partners import Gate, Routes, Target
 from tile38cm.settings import Secret
+from tile38cm.wire.bundles import BundleScanner
 from tile38cm.wire.commands import Command
 
 #: How often clients that wait are looked at for requests that waited too long, in seconds.
@@ -59,14 +61,33 @@ class Side:
     _waiting: set[Waiter] = field(factory=set, init=False)
     _sweep: IDelayedCall | None = field(default=None, init=False)
     _complaint: str = field(default="", init=False)
+    _seats: int = field(default=0, init=False)
+    #: What connections to servers are made with, and those that clients share.
+    origin: Origin = field(init=False)
+    lanes: Lanes = field(init=False)
+    scanner: BundleScanner = field(factory=BundleScanner, init=False)
     _log = Logger()
 
     #: What such a side answers, without the code, to another node that asks in vain.
     elsewhere = "NOTHERE"
     #: What its clients wait for.
     wanted = "server"
+    #: Whether it takes what only a leader may run.
+    writes = True
     #: The gate that replies of the local server pass, if any.
     gate: Gate | None = None
+
+    def __attrs_post_init__(self) -> None:
+        self.origin = Origin(
+            self.clock,
+            self.limits.connect_timeout,
+            self.password,
+            self.gate,
+            self.complain,
+            self.content,
+            leading=self.gate is not None,
+        )
+        self.lanes = Lanes(self.origin)
 
     def start(self) -> None:
         """Listen for changes of the routes."""
@@ -75,6 +96,7 @@ class Side:
     def stop(self) -> None:
         """Listen no more; who still waits is not looked at again."""
         self.routes.unsubscribe(self.look_again)
+        self.lanes.keep(())
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
@@ -88,6 +110,15 @@ class Side:
         @param from_peer: the client is another node, whose requests are never sent on.
         """
         raise NotImplementedError
+
+    def candidates(self) -> Sequence[Target]:
+        """All servers that L{pick} may answer with now."""
+        raise NotImplementedError
+
+    def next_seat(self) -> int:
+        """A number for a new client."""
+        self._seats += 1
+        return self._seats
 
     def refusal(self, command: Command) -> str | None:
         """Why this side does not take the command, worded as an error."""
@@ -125,6 +156,7 @@ class Side:
 
     def look_again(self) -> None:
         """Have every client look where its requests belong now."""
+        self.lanes.keep(self.candidates())
         for conversation in list(self._conversations):
             conversation.look_again()
 
@@ -189,6 +221,11 @@ class Writer(Side):
             return None
         return target if target.local or not from_peer else None
 
+    def candidates(self) -> Sequence[Target]:
+        """The leader."""
+        target = self.routes.writer()
+        return () if target is None else (target,)
+
     def wait(self, conversation: Waiter) -> None:
         """As for each side; the gate hears of it, so that the set may shrink."""
         if conversation not in self._waiting:
@@ -245,6 +282,7 @@ class Writer(Side):
 class Reader(Side):
     """R: to any node that is ready, and for each client the same one while it is."""
 
+    writes = False
     elsewhere = "NOTREADY"
     wanted = "server that is ready"
 
@@ -257,6 +295,10 @@ class Reader(Side):
             if target not in failed and (target.local or not from_peer):
                 return target
         return None
+
+    def candidates(self) -> Sequence[Target]:
+        """Whoever is ready."""
+        return self.routes.readers()
 
     def refusal(self, command: Command) -> str | None:
         """Besides what no side takes, what only the leader may run."""

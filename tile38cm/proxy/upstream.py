@@ -1,15 +1,17 @@
 """
-One connection to a server, for one client.
+One connection to a server, for one client or for many.
 
-Requests go out with what is expected back for each, and replies come in that
-order.  Before the first request the connection is I{prepared}: logged in,
-asked whether the server can serve at all, and set to the client's C{OUTPUT}.
+All requests of one turn of the reactor go out in one piece, since a system
+call costs more than a request, and a server is quickest with many commands at
+once.  Replies come in that order.  Before the first request the connection is
+I{prepared}: logged in, asked whether the server can serve at all, and set to
+an C{OUTPUT}.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol as Shape
 
 from attrs import frozen
@@ -18,9 +20,11 @@ from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime, ITCPT
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from tile38cm.proxy.exchange import Batch, Exchange
-from tile38cm.proxy.partners import Target, Wire
+from tile38cm.proxy.exchange import Asker, Batch, Exchange, Verdict
+from tile38cm.proxy.partners import Gate, Target, Wire
+from tile38cm.sending import sender
 from tile38cm.settings import Secret
+from tile38cm.wire.commands import Class
 from tile38cm.wire.replies import BadReply, ReplyParser, is_failure, leader_offset
 from tile38cm.wire.resp import Output, encode_request
 
@@ -53,7 +57,7 @@ def preparation(target: Target, password: Secret | None, output: Output, leading
         passes = _is_leader if leading else _succeeds
         steps.append(Step(ROLE, passes, "the server is a leader" if leading else "the server is ready"))
     if output == "json":
-        steps.append(Step(encode_request([b"OUTPUT", b"json"]), _succeeds, "the server answers in JSON"))
+        steps.append(OUTPUT[output])
     return tuple(steps)
 
 
@@ -61,12 +65,19 @@ def _succeeds(reply: bytes) -> bool:
     return not is_failure(reply)
 
 
+#: What makes a connection answer in an output.
+OUTPUT: dict[Output, Step] = {
+    "json": Step(encode_request([b"OUTPUT", b"json"]), _succeeds, "the server answers in JSON"),
+    "resp": Step(encode_request([b"OUTPUT", b"resp"]), _succeeds, "the server answers in RESP"),
+}
+
+
 def _is_leader(reply: bytes) -> bool:
     return leader_offset(reply) is not None
 
 
 class Owner(Shape):
-    """Who uses an upstream; told nothing any more once it dropped it."""
+    """Who uses an upstream, or shares it out; told nothing any more once it dropped it."""
 
     def upstream_ready(self) -> None:
         """Requests may be sent."""
@@ -74,33 +85,42 @@ class Owner(Shape):
     def upstream_lost(self, reason: str) -> None:
         """It cannot be used, or not any more; what was not answered will not be."""
 
-    def upstream_replied(self, exchange: Exchange, reply: bytes) -> None:
-        """The whole reply to one request."""
-
-    def upstream_turned(self) -> None:
-        """All replies that came in one turn were reported."""
-
     def upstream_drained(self) -> None:
         """The server takes bytes again after C{congested} was true."""
 
 
 class Upstream(Protocol):
-    """The connection itself; C{open} it once."""
+    """
+    The connection itself; C{open} it once.
+
+    @param gate: what replies pass, if this is the local server of a leader.
+    """
 
     transport: Wire  # type: ignore[assignment]  # ITransport lacks what all transports have
 
-    def __init__(self, owner: Owner, target: Target, steps: Sequence[Step]) -> None:
+    def __init__(
+        self, owner: Owner, target: Target, steps: Sequence[Step], gate: Gate | None, clock: IReactorTime
+    ) -> None:
         self.target = target
+        self.gate = gate if target.local else None
         #: Requests may be sent.
         self.ready = False
         #: Nothing more is to be sent: the peer does not serve us any more.
         self.retiring = False
         #: The server does not take bytes as fast as they come.
         self.congested = False
+        #: A reply has come: it is worth a quick attempt again.
+        self.answered = False
         self._owner: Owner | None = owner
         self._steps = deque(steps)
-        self._expected: deque[Exchange | Batch] = deque()
+        self._clock = clock
+        #: What goes out when this turn is over.
+        self._pending: list[Exchange] = []
+        #: It was one request when something went out last.
+        self._alone = False
+        self._expected: deque[Exchange | Batch | Step] = deque()
         self._parser = ReplyParser()
+        self._out: Callable[[bytes], None] = _nowhere
         self._raw: Callable[[bytes], None] | None = None
         self._raw_ended: Callable[[], None] | None = None
         self._cut = False
@@ -108,21 +128,41 @@ class Upstream(Protocol):
 
     # -- for the owner
 
-    def open(self, clock: IReactorTime, timeout: float) -> None:
+    def open(self, timeout: float) -> None:
         """Connect; the owner hears the outcome, perhaps before this returns."""
-        self._connecting = self.target.connect(_Sole(self)).addTimeout(timeout, clock)
+        self._connecting = self.target.connect(_Sole(self)).addTimeout(timeout, self._clock)
         # The outcome is told to the owner by these two, so nobody needs to await it.
         _ = self._connecting.addCallbacks(self._connected, self._not_connected)
 
-    def send(self, data: bytes, expected: Iterable[Exchange | Batch]) -> None:
-        """Send requests whose replies, in order, are C{expected}."""
-        self._expected.extend(expected)
-        self.transport.write(data)
+    def submit(self, exchange: Exchange) -> None:
+        """
+        Send a request before the next turn of the reactor, together with all
+        others of this turn, and ask for the offset that covers them if the gate needs one.
+        """
+        self._pending.append(exchange)
+        if len(self._pending) > 1:
+            return
+        if self._alone and not self._expected:
+            # Nobody else was there in the last turn: do not wait for others.
+            self._flush()
+        else:
+            # Before the reactor waits for events again.
+            self._clock.callLater(0, self._flush)
+
+    def prefix(self, step: Step) -> None:
+        """Change the connection's state before what is submitted next; the server must agree."""
+        self._expected.append(step)
+        self._out(step.request)
+
+    @property
+    def usable(self) -> bool:
+        """Whether requests may be submitted now."""
+        return self.ready and not self.retiring and not self.congested
 
     @property
     def idle(self) -> bool:
         """Whether every reply has come."""
-        return not self._expected
+        return not self._expected and not self._pending
 
     def read(self, read: bool) -> None:
         """Whether to take bytes from the server, once it is there."""
@@ -132,6 +172,9 @@ class Upstream(Protocol):
     def drop(self) -> None:
         """Cut the connection; bytes that were not sent yet never are.  Harmless when repeated."""
         self._owner = None
+        pending, self._pending = self._pending, []
+        for exchange in pending:
+            _asker(exchange).not_sent(exchange)
         if self._connecting is not None:
             connecting, self._connecting = self._connecting, None
             connecting.cancel()
@@ -163,24 +206,29 @@ class Upstream(Protocol):
             transport.setTcpNoDelay(True)
             transport.setTcpKeepAlive(True)
         transport.registerProducer(self, True)
+        self._out = sender(transport)
         if self._steps:
-            transport.write(b"".join(step.request for step in self._steps))
+            self._out(b"".join(step.request for step in self._steps))
 
     def dataReceived(self, data: bytes) -> None:
         """Tell replies apart and report them."""
         if self._raw is not None:
             self._raw(data)
             return
-        parser = self._parser
-        parser.feed(data)
+        self._parser.feed(data)
         try:
-            while self._owner is not None and (reply := parser.next()) is not None:
-                self._take(reply)
+            if not self.ready:
+                self._prepare()
+            concerned = self._take()
         except BadReply as bad:
             self._fail(f"the server answered rubbish: {bad}")
             return
-        if self._owner is not None and self.ready:
-            self._owner.upstream_turned()
+        self.answered = self.ready
+        verdict = None if self.gate is None or not concerned else Verdict.of(self.gate)
+        for asker in concerned:
+            asker.turned(verdict)
+        if self.retiring and self.idle:
+            self._fail("the peer does not serve us any more")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Whatever was expected will not come."""
@@ -218,36 +266,112 @@ class Upstream(Protocol):
         late = failure.check(TimeoutError) is not None
         self._fail("connecting took too long" if late else f"connecting failed: {failure.getErrorMessage()}")
 
-    def _take(self, reply: bytes) -> None:
-        if not self.ready:
-            self._step(reply)
-            return
-        if not self._expected:
-            raise BadReply("it was not asked")
-        item = self._expected.popleft()
-        if isinstance(item, Exchange):
-            assert self._owner is not None
-            self._owner.upstream_replied(item, reply)
-            return
-        item.offset = leader_offset(reply)
-        if item.offset is None:
-            self._fail("the server is not a leader any more")
+    def _prepare(self) -> None:
+        """Take the replies of the preparation."""
+        while self._owner is not None and not self.ready and (reply := self._parser.next()) is not None:
+            if not self._steps:
+                raise BadReply("it was not asked")
+            step = self._steps.popleft()
+            if not step.passes(reply):
+                self._refused(step, reply)
+            elif not self._steps:
+                self.ready = True
+                self._owner.upstream_ready()
 
-    def _step(self, reply: bytes) -> None:
-        if not self._steps:
+    def _take(self) -> dict[Asker, None]:
+        """Hand out the replies that are whole; returns who may have something to release now."""
+        expected, next_ = self._expected, self._parser.next
+        concerned: dict[Asker, None] = {}
+        while expected and self._owner is not None:
+            item = expected[0]
+            reply = next_(item.count) if isinstance(item, Exchange) else next_()
+            if reply is None:
+                return concerned
+            expected.popleft()
+            if isinstance(item, Exchange):
+                asker = _asker(item)
+                asker.replied(item, reply)
+                if item.batch is None:
+                    concerned[asker] = None
+            elif isinstance(item, Batch):
+                item.offset = leader_offset(reply)
+                if item.offset is None:
+                    self._fail("the server is not a leader any more")
+                    break
+                for exchange in item.exchanges:
+                    concerned[_asker(exchange)] = None
+            elif not item.passes(reply):
+                self._refused(item, reply)
+        if self.ready and self._owner is not None and not self._parser.empty:
             raise BadReply("it was not asked")
-        step = self._steps.popleft()
-        if not step.passes(reply):
-            self._fail(f"it is not so that {step.purpose}: {reply[:200].decode(errors='replace').strip()}")
-        elif not self._steps and self._owner is not None:
-            self.ready = True
-            self._owner.upstream_ready()
+        return concerned
+
+    def _flush(self) -> None:
+        """Send what this turn brought."""
+        pending, self._pending = self._pending, []
+        if not pending:
+            return
+        self._alone = len(pending) == 1
+        gate = self.gate
+        if gate is not None and not self._let_in(gate, pending):
+            self._give_back(pending)
+            return
+        data = b"".join([exchange.raw for exchange in pending])
+        self._expected.extend(pending)
+        if gate is not None and pending[0].command.class_ is not Class.LIVE:
+            batch = Batch(self.target.epoch, gate.least_log(), exchanges=pending)
+            for exchange in pending:
+                exchange.batch = batch
+            self._expected.append(batch)
+            data += ROLE
+        self._out(data)
+
+    def _let_in(self, gate: Gate, exchanges: list[Exchange]) -> bool:
+        """Whether the gate, which may have shut since they were submitted, lets all these pass."""
+        if not gate.is_open() or gate.epoch != self.target.epoch:
+            return False
+        return gate.enough() or not any(exchange.command.leader for exchange in exchanges)
+
+    def _give_back(self, pending: list[Exchange]) -> None:
+        for exchange in pending:
+            _asker(exchange).not_sent(exchange)
+        for asker in dict.fromkeys(map(_asker, pending)):
+            asker.turned(None)
+
+    def _keep_partial(self) -> None:
+        """Of a bundle some replies may have come: they are as good as any."""
+        if not self._expected or not isinstance(bundle := self._expected[0], Exchange) or bundle.count == 1:
+            return
+        replies, whole = ReplyParser(), b""
+        replies.feed(self._parser.rest())
+        try:
+            while (reply := replies.next()) is not None:
+                whole += reply
+        except BadReply:
+            return
+        _asker(bundle).partly_replied(bundle, whole)
+
+    def _refused(self, step: Step, reply: bytes) -> None:
+        words = reply[:200].decode(errors="replace").strip()
+        self._fail(f"it is not so that {step.purpose}: {words}")
 
     def _fail(self, reason: str) -> None:
         owner = self._owner
+        self._keep_partial()
         self.drop()
         if owner is not None:
             owner.upstream_lost(reason)
+
+
+def _asker(exchange: Exchange) -> Asker:
+    """Whoever submits an exchange has signed it."""
+    assert exchange.asker is not None
+    return exchange.asker
+
+
+def _nowhere(data: bytes) -> None:
+    """A connection that is not made yet takes nothing."""
+    raise AssertionError("nothing can be sent before there is a connection")
 
 
 class _Sole(Factory):

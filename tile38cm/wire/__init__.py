@@ -4,6 +4,10 @@ L{tile38cm.wire.resp}
     Encodes requests, replies and errors.
 L{tile38cm.wire.requests}
     Finds requests in what a client sends, as Tile38 does it, within limits.
+L{tile38cm.wire.bundles}
+    Finds packets of plain requests that can be sent on as they are.
+L{tile38cm.wire.weights}
+    How much a request may hold up others on a connection that they share.
 L{tile38cm.wire.replies}
     Finds whole replies, byte for byte, in what a server sends.
 L{tile38cm.wire.commands}

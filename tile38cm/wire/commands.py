@@ -104,7 +104,7 @@ def classify(args: Sequence[bytes]) -> Command:
 
 def keys_of(command: Command, args: Sequence[bytes]) -> tuple[bytes, ...]:
     """The collections named where C{command.keys} says; fewer if arguments are missing."""
-    args = _unwrapped(args)
+    args = unwrapped(args)
     match command.keys:
         case Keys.FIRST:
             return tuple(args[1:2])
@@ -120,7 +120,8 @@ def keys_of(command: Command, args: Sequence[bytes]) -> tuple[bytes, ...]:
     return ()
 
 
-def _unwrapped(args: Sequence[bytes]) -> Sequence[bytes]:
+def unwrapped(args: Sequence[bytes]) -> Sequence[bytes]:
+    """The command without C{TIMEOUT}s around it."""
     while len(args) > 2 and args[0].lower() == b"timeout":
         args = args[2:]
     return args
@@ -139,7 +140,7 @@ def _has(args: Sequence[bytes], word: bytes, start: int) -> bool:
 
 def _wrapped(command: Command, args: Sequence[bytes]) -> Command:
     """C{TIMEOUT seconds command ...}: what it wraps, whatever the seconds are."""
-    inner = _unwrapped(args)
+    inner = unwrapped(args)
     return command if len(inner) == len(args) else classify(inner)
 
 

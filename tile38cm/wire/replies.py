@@ -35,8 +35,8 @@ class ReplyParser:
         #: Where the current reply begins, and how far it was understood.
         self._start = 0
         self._next = 0
-        #: How many values are still missing in the current reply.
-        self._missing = 1
+        #: How many values are still missing in the replies that were asked for.
+        self._missing = 0
 
     def feed(self, data: bytes) -> None:
         """Take what the server sent; what is left of earlier bytes stays in front of it."""
@@ -52,13 +52,16 @@ class ReplyParser:
         self._next -= self._start
         self._start = 0
 
-    def next(self) -> bytes | None:
+    def next(self, count: int = 1) -> bytes | None:
         """
-        All bytes of the next reply, or C{None} if more are needed for it.
+        All bytes of the next C{count} replies, or C{None} if more are needed for them.
+
+        Ask for the same number again until they are there.
 
         @raise BadReply: no reply begins like that.
         """
-        data, at, missing = self._data, self._next, self._missing
+        data, at = self._data, self._next
+        missing = self._missing or count
         size = len(data)
         while missing:
             end = data.find(b"\r\n", at)
@@ -67,22 +70,28 @@ class ReplyParser:
                     raise BadReply(f"a line of more than {MAX_LINE} bytes")
                 break
             kind, behind = data[at], end + 2
-            if kind == _BULK:
+            if kind in _LINES:
+                pass
+            elif kind == _BULK:
                 behind += max(_length(data[at + 1 : end]) + 2, 0) if data[at + 1] != 0x2D else 0
                 if behind > size:
                     break
             elif kind == _ARRAY:
                 missing += max(_length(data[at + 1 : end]), 0)
-            elif kind not in _LINES:
+            else:
                 raise BadReply(f"a reply cannot begin with {bytes(data[at : at + 1])!r}")
             at = behind
             missing -= 1
-        self._next, self._missing = at, missing or 1
+        self._next, self._missing = at, missing
         if missing:
             return None
-        reply = bytes(memoryview(data)[self._start : at])
-        self._start = at
-        return reply
+        begin, self._start = self._start, at
+        return data[begin:at] if isinstance(data, bytes) else bytes(memoryview(data)[begin:at])
+
+    @property
+    def empty(self) -> bool:
+        """Whether every byte belongs to a reply that was given out."""
+        return self._start == len(self._data)
 
     def rest(self) -> bytes:
         """All bytes behind the last whole reply."""

@@ -109,9 +109,21 @@ class RequestParser:
             return event
         return None
 
+    @property
+    def pending(self) -> int:
+        """How many bytes no event has covered yet."""
+        return len(self._data) - self._start
+
     def rest(self) -> bytes:
         """All bytes that no event has covered yet, L{Foreign}'s own included."""
         return bytes(self._data[self._start :])
+
+    def withdraw(self) -> bytes:
+        """Give back all bytes that no event has covered yet, as if they had not been fed."""
+        rest = self.rest()
+        self._data, self._start, self._next = b"", 0, 0
+        self._args, self._missing = [], 0
+        return rest
 
     def _array(self) -> Request | Malformed | _Skipped | None:
         """An array of bulks; Tile38 skips an empty one without a reply, and so do we."""

@@ -35,6 +35,7 @@ class FakeGate:
     least: int = 0
     told_waiting: int = 0
     callbacks: list[Callable[[], None]] = field(factory=list)
+    clock: Clock = field(factory=Clock)
 
     def is_open(self) -> bool:
         return self.opened
@@ -66,6 +67,7 @@ class FakeGate:
             setattr(self, name, value)
         for callback in list(self.callbacks):
             callback()
+        self.clock.advance(0)
 
 
 class MemoryTransport(StringTransport):
@@ -86,8 +88,9 @@ class MemoryTransport(StringTransport):
 class Connected:
     """The server's end of one connection that a proxy made."""
 
-    def __init__(self, protocol: Protocol) -> None:
+    def __init__(self, protocol: Protocol, clock: Clock) -> None:
         self.protocol = protocol
+        self.clock = clock
         self.transport = MemoryTransport()
         self._requests = RequestParser(1 << 30)
 
@@ -103,6 +106,7 @@ class Connected:
     def reply(self, data: bytes) -> None:
         """Send bytes to the proxy."""
         self.protocol.dataReceived(data)
+        self.clock.advance(0)
 
     def lose(self) -> None:
         """The connection breaks."""
@@ -123,6 +127,7 @@ class FakeTarget:
     connections: list[Connected] = field(factory=list)
     pending: list[tuple[IProtocolFactory, Deferred[IProtocol]]] = field(factory=list)
     attempts: int = 0
+    clock: Clock = field(factory=Clock)
 
     def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
         self.attempts += 1
@@ -149,12 +154,15 @@ class FakeTarget:
 
     def _build(self, factory: IProtocolFactory) -> IProtocol:
         protocol = cast(Protocol, factory.buildProtocol(None))  # type: ignore[arg-type]  # nobody looks at it
-        connected = Connected(protocol)
+        connected = Connected(protocol, self.clock)
         self.connections.append(connected)
         protocol.makeConnection(connected.transport)
         if self.local and self.first_role is not None:
-            assert connected.requests()[-1] == [b"ROLE"]
+            asked = connected.requests()
+            assert [b"ROLE"] in asked
             connected.reply(self.first_role)
+            if [b"OUTPUT", b"json"] in asked:
+                connected.reply(b'$11\r\n{"ok":true}\r\n')
         return protocol
 
 
@@ -165,6 +173,7 @@ class FakeRoutes:
     leader: FakeTarget | None = None
     ready: list[FakeTarget] = field(factory=list)
     callbacks: list[Callable[[], None]] = field(factory=list)
+    clock: Clock = field(factory=Clock)
 
     def writer(self) -> FakeTarget | None:
         return self.leader
@@ -184,6 +193,7 @@ class FakeRoutes:
             setattr(self, name, value)
         for callback in list(self.callbacks):
             callback()
+        self.clock.advance(0)
 
 
 class FakePrivate:
@@ -216,8 +226,9 @@ class Keeper(Protocol):
 class Caller:
     """A client at its end of the connection."""
 
-    def __init__(self, protocol: Client) -> None:
+    def __init__(self, protocol: Client, clock: Clock) -> None:
         self.protocol = protocol
+        self.clock = clock
         self.transport = MemoryTransport()
         protocol.makeConnection(self.transport)
 
@@ -226,8 +237,9 @@ class Caller:
         self.raw(b"".join(encode_request(request.encode().split()) for request in requests))
 
     def raw(self, data: bytes) -> None:
-        """Send bytes."""
+        """Send bytes, all that comes in one turn of the reactor."""
         self.protocol.dataReceived(data)
+        self.clock.advance(0)
 
     def got(self) -> bytes:
         """What came since the last call."""
@@ -252,9 +264,9 @@ class Bench:
         password: Secret | None = None,
     ) -> None:
         self.clock = Clock()
-        self.gate = FakeGate()
-        self.here = FakeTarget()
-        self.routes = FakeRoutes(leader=self.here, ready=[self.here])
+        self.gate = FakeGate(clock=self.clock)
+        self.here = FakeTarget(clock=self.clock)
+        self.routes = FakeRoutes(leader=self.here, ready=[self.here], clock=self.clock)
         self.private = FakePrivate()
         self.budget = HoldBudget(hold_bytes)
         self.side: Side
@@ -276,7 +288,7 @@ class Bench:
         """A new client."""
         client = self.listener.buildProtocol(None)
         assert client is not None
-        return Caller(client)
+        return Caller(client, self.clock)
 
     def peer(self) -> Caller:
         """A new client that is another node."""
@@ -284,7 +296,7 @@ class Bench:
         protocol = self.listener.serve_peer(transport)
         assert isinstance(protocol, Client)
         caller = Caller.__new__(Caller)
-        caller.protocol, caller.transport = protocol, transport
+        caller.protocol, caller.transport, caller.clock = protocol, transport, self.clock
         return caller
 
 

@@ -63,7 +63,7 @@ class LiveTests(SynchronousTestCase):
         server.requests()
         server.reply(b"-ERR wrong number of arguments for 'subscribe' command\r\n")
         self.assertEqual(self.caller.got(), b"-ERR wrong number of arguments for 'subscribe' command\r\n")
-        self.assertEqual(server.requests(), [words("GET k i"), [b"ROLE"]])
+        self.assertEqual(self.bench.here.last.requests(), [words("GET k i"), [b"ROLE"]])
         self.assertEqual(self.caller.transport.producerState, "producing")
 
     def test_not_live_after_all(self) -> None:

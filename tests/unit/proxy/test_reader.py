@@ -46,9 +46,10 @@ class ReaderTests(SynchronousTestCase):
         self.caller.send(GET)
         self.assertEqual(self.bench.here.last.requests(), ASKED)
         self.bench.here.first_role = b"-ERR catching up to leader\r\n"
-        self.bench.routes.ready.append(self.there)
-        other = self.bench.caller()
-        other.send(GET)
+        other = Bench(reader=True)
+        other.here.first_role = b"-ERR catching up to leader\r\n"
+        other.routes.ready.append(self.there)
+        other.caller().send(GET)
         self.assertEqual(self.there.last.requests(), ASKED)
 
     def test_stays(self) -> None:

@@ -74,7 +74,7 @@ class ReleaseTests(SynchronousTestCase):
         self.caller.send(SET)
         self.bench.gate.opened = False
         self.bench.here.last.reply(OK + role(7))
-        self.caller.send(GET)
+        self.caller.send(DEL)
         self.assertEqual(self.caller.got(), b"")
         self.assertEqual(self.bench.here.last.requests(), [words(SET), ASK])
 
@@ -125,13 +125,13 @@ class ReleaseTests(SynchronousTestCase):
         """A client in JSON mode gets the proxy's errors in JSON, and a new connection its mode."""
         self.caller.send("OUTPUT json", SET)
         self.bench.here.last.reply(
-            b'$11\r\n{"ok":true}\r\n' * 2
+            b'$11\r\n{"ok":true}\r\n'
             + b'$60\r\n{"ok":true,"role":{"role":"master","offset":52,"slaves":[]}}\r\n'
         )
         self.caller.got()
         self.caller.send("AOFSHRINK")
         self.assertIn(b'{"ok":false,"err":"\'aofshrink\' is refused', self.caller.got())
-        other = FakeTarget(local=False)
+        other = FakeTarget(local=False, clock=self.bench.clock)
         self.bench.routes.change(leader=other)
         self.caller.send(GET)
         self.assertEqual(other.last.requests(), [words("OUTPUT json")])
@@ -267,8 +267,8 @@ class LossTests(SynchronousTestCase):
         self.assertEqual(self.bench.here.attempts, 2)
 
     def test_client_leaves(self) -> None:
-        """A client that goes takes its connection, its held bytes and its count with it."""
-        self.caller.send(SET)
+        """A client that goes takes a connection of its own, its held bytes and its count with it."""
+        self.caller.send("SCAN k")
         self.caller.lose()
         self.assertTrue(self.bench.here.last.transport.aborted)
         self.assertEqual(self.bench.side.in_flight, 0)
@@ -364,18 +364,20 @@ class FlowTests(SynchronousTestCase):
         self.assertEqual(server.requests(), [words("SCAN c"), words(SET), ASK])
 
     def test_client_does_not_read(self) -> None:
-        """While a client does not take its replies nothing is sent for it and its server is not read."""
-        self.caller.send(GET)
+        """While a client takes no replies nothing is sent for it, and what it has alone is not read."""
+        scan = "SCAN k"
+        self.caller.send(scan)
         server = self.bench.here.last
         server.requests()
         self.caller.protocol.pauseProducing()
         self.assertEqual(server.transport.producerState, "paused")
         self.assertEqual(self.caller.transport.producerState, "paused")
-        self.caller.send(GET)
+        self.caller.send(scan)
         self.assertEqual(server.requests(), [])
         self.caller.protocol.resumeProducing()
+        self.bench.clock.advance(0)
         self.assertEqual(server.transport.producerState, "producing")
-        self.assertEqual(server.requests(), [words(GET), ASK])
+        self.assertEqual(server.requests(), [words(scan), ASK])
 
     def test_server_does_not_read(self) -> None:
         """While a server does not take requests its client is not read."""
@@ -384,6 +386,7 @@ class FlowTests(SynchronousTestCase):
         self.caller.send(GET)
         self.assertEqual(self.caller.transport.producerState, "paused")
         self.bench.here.last.protocol.resumeProducing()  # type: ignore[attr-defined]
+        self.bench.clock.advance(0)
         self.assertEqual(self.caller.transport.producerState, "producing")
         self.assertEqual(self.bench.here.last.requests(), [words(GET), ASK, words(GET), ASK])
 
@@ -482,7 +485,6 @@ class PeerTests(SynchronousTestCase):
         """The word between nodes is the same whatever OUTPUT the client chose."""
         peer = self.bench.peer()
         peer.send("OUTPUT json")
-        self.bench.here.last.reply(b'$11\r\n{"ok":true}\r\n' + role(0))
         peer.got()
         self.bench.routes.change(leader=None)
         peer.send(SET)
@@ -520,7 +522,8 @@ class DrainTests(SynchronousTestCase):
         self.assertEqual(self.caller.got(), OK)
         self.assertEqual(server.requests(), [words(SET), ASK])
         self.bench.writer.resume()
-        self.assertEqual(server.requests(), [words(GET), ASK])
+        self.bench.clock.advance(0)
+        self.assertEqual(self.bench.here.last.requests(), [words(GET), ASK])
 
     def test_too_long(self) -> None:
         """It waits no longer than told, and says so."""

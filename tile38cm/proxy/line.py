@@ -1,0 +1,230 @@
+"""
+The requests of one client that have no answer yet, in order, and what they cost.
+
+Here is also decided what becomes of those that are lost with their server,
+wait too long, or are turned away: what could not have been executed may be
+sent again, and nobody is told that nothing was done when something may have
+been.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from tile38cm.proxy.exchange import LOST_TOO_OFTEN, PERHAPS, UNCERTAIN, Exchange, State
+from tile38cm.proxy.hold import Held
+from tile38cm.proxy.sides import Side
+from tile38cm.wire.replies import not_executed
+
+#: How often a request may be sent again after it was lost with its server: one that
+#: kills its server must not kill them all.
+MAX_LOSSES = 4
+
+
+class Line:
+    """
+    One client's; C{queue} is always the same object.
+
+    C{asked} counts requests, C{kept} the bytes of requests and replies,
+    C{heavy} the requests under way that may be answered with megabytes.
+    """
+
+    def __init__(self, side: Side) -> None:
+        self._side = side
+        self._word = b"-" + side.elsewhere.encode()
+        self.queue: deque[Exchange] = deque()
+        self.held = Held(side.budget, side.counters)
+        self.asked = 0
+        self.kept = 0
+        self.heavy = 0
+
+    # -- the usual way
+
+    def add(self, exchange: Exchange) -> None:
+        """The newest request; hold it, unless it is sent or settled already."""
+        self.queue.append(exchange)
+        self.asked += exchange.count
+        self.kept += len(exchange.raw) + len(exchange.reply)
+
+    def send(self, exchange: Exchange) -> None:
+        """It is under way."""
+        exchange.state = State.SENT
+        self.heavy += exchange.heavy
+        self._side.sent(exchange.count)
+
+    def answer(self, exchange: Exchange, reply: bytes) -> None:
+        """Its reply is here."""
+        exchange.state = State.ANSWERED
+        exchange.reply = reply
+        self.kept += len(reply)
+
+    def release(self) -> Exchange:
+        """Remove the first: its reply goes to the client."""
+        exchange = self.queue.popleft()
+        self.asked -= exchange.count
+        self.kept -= len(exchange.raw) + len(exchange.reply)
+        self.landed(exchange)
+        return exchange
+
+    def landed(self, exchange: Exchange) -> None:
+        """It is under way no more, if it was."""
+        if exchange.state is State.SENT or exchange.state is State.ANSWERED:
+            self.heavy -= exchange.heavy
+            self._side.landed(exchange.count)
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a server has something left to say: a reply, or the offset that covers one."""
+        return any(
+            exchange.state is State.SENT or (exchange.batch is not None and exchange.batch.offset is None)
+            for exchange in self.queue
+        )
+
+    def clear(self) -> None:
+        """The client is gone: nothing is heard of its requests any more."""
+        for exchange in self.queue:
+            self.landed(exchange)
+            exchange.state = State.SETTLED
+        self.queue.clear()
+        self.held.clear()
+
+    # -- what could not be sent after all, or was lost
+
+    def not_sent(self, exchange: Exchange) -> None:
+        """It is held again, in its place."""
+        self.landed(exchange)
+        exchange.hold_again()
+        self._replace(exchange, self._singles(exchange, State.HELD))
+
+    def lose(self) -> None:
+        """The server is gone: judge what was under way; what can be sent again is held, in order."""
+        queue = list(self.queue)
+        self.queue.clear()
+        for exchange in queue:
+            if exchange.state is State.SENT or exchange.batch is not None:
+                singles = self._singles(exchange, exchange.state)
+                for single in singles:
+                    self._judge(single)
+                self.queue.extend(singles)
+            else:
+                self.queue.append(exchange)
+        self.held.collect(self.queue)
+
+    def _judge(self, exchange: Exchange) -> None:
+        """Can this still be released, be sent again, or neither?"""
+        if self._still_covered(exchange):
+            return
+        if exchange.state is State.ANSWERED and exchange.batch is None:
+            # A peer's answer to one of several, of which others are missing: it is as good as any.
+            if exchange.reply.startswith(self._word):
+                self._refused(exchange)
+            return
+        self.landed(exchange)
+        self.kept -= len(exchange.reply)
+        if not_executed(exchange.reply):
+            exchange.hold_again()
+        elif not exchange.command.repeatable:
+            self._side.counters.uncertain += 1
+            exchange.settle(UNCERTAIN)
+        else:
+            exchange.lose()
+            if exchange.losses > MAX_LOSSES:
+                self.refuse(exchange, LOST_TOO_OFTEN)
+
+    def _still_covered(self, exchange: Exchange) -> bool:
+        batch = exchange.batch
+        if exchange.state is not State.ANSWERED or batch is None or batch.offset is None:
+            return False
+        leader = self._side.routes.writer()
+        return leader is not None and leader.local and leader.epoch == batch.epoch
+
+    # -- what waits too long
+
+    def expire(self, before: float, problem: str) -> list[Exchange]:
+        """Answer what arrived not later than C{before}; returns what that was."""
+        given_up: list[Exchange] = []
+        queue = list(self.queue)
+        self.queue.clear()
+        for exchange in queue:
+            if exchange.arrived > before or exchange.state is State.SETTLED:
+                self.queue.append(exchange)
+                continue
+            singles = self._singles(exchange, exchange.state)
+            for single in singles:
+                self._give_up(single, problem)
+            self.queue.extend(singles)
+            given_up += singles
+        if given_up:
+            self.held.collect(self.queue)
+        return given_up
+
+    def _give_up(self, exchange: Exchange, problem: str) -> None:
+        under_way = exchange.state is not State.HELD
+        self.landed(exchange)
+        self.held.forget(exchange)
+        self.kept -= len(exchange.reply)
+        exchange.doubtful |= under_way and exchange.command.leader
+        self.refuse(exchange, problem)
+
+    def refuse(self, exchange: Exchange, problem: str) -> None:
+        """Answer with an error, which says that nothing was done only if that is sure."""
+        self._side.counters.uncertain += not exchange.refuse(problem)
+
+    # -- between nodes
+
+    def seems_turned_away(self, exchange: Exchange, reply: bytes) -> bool:
+        """Whether another node may have said that it does not serve us any more."""
+        return self._word in reply if exchange.bundled else reply.startswith(self._word)
+
+    def turned_away(self, exchange: Exchange, reply: bytes) -> bool:
+        """
+        Take a reply that seems to say so apart.
+
+        @return: whether it does; then what was not executed is held again.
+        """
+        exchange.reply = reply
+        singles = self._singles(exchange, State.ANSWERED)
+        refused = [single for single in singles if single.reply.startswith(self._word)]
+        for single in singles:
+            single.state = State.ANSWERED
+            self.kept += len(single.reply)
+        for single in refused:
+            self._refused(single)
+        self._replace(exchange, singles)
+        return bool(refused)
+
+    def _refused(self, exchange: Exchange) -> None:
+        self.landed(exchange)
+        self.kept -= len(exchange.reply)
+        exchange.doubtful |= exchange.reply.rstrip().endswith(PERHAPS)
+        exchange.hold_again()
+
+    def turn_away(self, exchange: Exchange) -> None:
+        """Tell another node that what it asked is not executed here."""
+        # Not as JSON, whatever OUTPUT says: it is for the node, not for its client.
+        exchange.state = State.SETTLED
+        exchange.batch = None
+        what = PERHAPS if exchange.doubtful else b"not executed"
+        exchange.reply = b"%b tile38cm: %b\r\n" % (self._word, what)
+        self.kept += len(exchange.reply)
+
+    # -- bundles
+
+    def _singles(self, exchange: Exchange, state: State) -> list[Exchange]:
+        """The same one by one; of a bundle's own exchange nothing is heard any more."""
+        exchange.state = state
+        singles = exchange.singles()
+        if exchange.bundled:
+            exchange.state = State.SETTLED
+        return singles
+
+    def _replace(self, exchange: Exchange, singles: Iterable[Exchange]) -> None:
+        """Put a bundle's requests in its place, and see anew what is held."""
+        if exchange.bundled:
+            queue = list(self.queue)
+            at = queue.index(exchange)
+            queue[at : at + 1] = singles
+            self.queue.clear()
+            self.queue.extend(queue)
+        self.held.collect(self.queue)

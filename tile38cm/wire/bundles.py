@@ -1,0 +1,99 @@
+"""
+Several plain requests as one piece of bytes.
+
+Most of what clients send is whole: a packet holds one short command, or a
+pipeline of them, in the form that client libraries write.  Such a packet can
+be sent on as it is, and nothing but the number of its requests need be
+remembered.  Finding out costs about a fifth of L{RequestParser}, since
+hiredis does it in C.
+
+hiredis is not strict enough to be trusted with bytes that other clients'
+requests will follow on a shared connection: it takes any two bytes for the
+end of a bulk, and C{:1} where a bulk must be.  So what it understood is
+encoded again and compared: only what is byte for byte the one form that
+L{encode_request} writes is a bundle.  All else is L{RequestParser}'s.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import hiredis
+
+from tile38cm.wire.commands import OWN_KEY, TABLE
+from tile38cm.wire.weights import ALWAYS, APART, LARGE, LIGHT, search_weight
+
+#: hiredis makes a list as long as an array's header says before the first element is there.
+_LONG_ARRAY = re.compile(rb"\*[0-9]{4}")
+_SEARCHES = frozenset(
+    form for name in (b"nearby", b"within", b"intersects", b"scan") for form in (name, name.upper())
+)
+_WRITES = frozenset(name for name in ALWAYS if TABLE[name.lower()].command.leader)
+_UNREADABLE = (hiredis.HiredisError, TypeError, LookupError, AttributeError, MemoryError)
+
+
+class Bundle(NamedTuple):
+    """
+    Whole requests at the beginning of what came.
+
+    C{leader}: one of them at least only a leader may run.  C{heavy}: how many
+    of its C{requests} have more than a short answer.  C{weight}: that of the heaviest.
+    """
+
+    raw: bytes
+    requests: int
+    leader: bool
+    heavy: int
+    weight: int
+
+
+class BundleScanner:
+    """One is enough for all clients: nothing is kept from one call to the next."""
+
+    def __init__(self) -> None:
+        self._reader = hiredis.Reader()
+
+    def scan(self, data: bytes) -> Bundle | None:
+        """
+        The plain requests that C{data} begins with, or C{None} if it does not begin with any.
+
+        What stands behind them is for L{RequestParser}.  No login, no limit
+        but L{LARGE}, and no refusal is looked at, except that none of the
+        commands is ever refused on W, and on R those that are C{leader}.
+        """
+        if _LONG_ARRAY.search(data) is not None or OWN_KEY in data:
+            return None
+        try:
+            bundle = self._read(data)
+        except _UNREADABLE:
+            bundle = None
+        if bundle is None or len(bundle.raw) != len(data):
+            self._reader = hiredis.Reader()
+        return bundle
+
+    def _read(self, data: bytes) -> Bundle | None:
+        reader = self._reader
+        reader.feed(data)
+        weight, heavy, leader = LIGHT, 0, False
+        packed: list[bytes] = []
+        while (args := reader.gets()) is not False:
+            name = args[0]
+            own = ALWAYS.get(name)
+            if own is None:
+                own = search_weight(args) if name in _SEARCHES else APART
+                if own == APART:
+                    break
+            elif name in _WRITES:
+                leader = True
+            if own:
+                heavy += 1
+                if own > weight:
+                    weight = own
+            packed.append(hiredis.pack_command(tuple(args)))
+        if not packed:
+            return None
+        raw = packed[0] if len(packed) == 1 else b"".join(packed)
+        if len(packed) == 1 and len(raw) > LARGE or not data.startswith(raw):
+            return None
+        return Bundle(raw, len(packed), leader, heavy, weight)
