@@ -40,6 +40,12 @@ unit: dev ## Unit tests only
 real: dev consul ## Tests on real servers, which must be there
 	@TILE38CM_REQUIRE_REAL=1 $(BIN)/python -m tests.run integration
 
+chaos: dev consul ## A cluster under random faults; MINUTES=10 SEED=1 to choose
+	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),2) $(if $(SEED),--seed $(SEED))
+
+docs: dev ## Write the tables of README from the code
+	@$(BIN)/python -m tests.readme
+
 check: lint types unit ## What to run before each commit
 
 lint: dev ## ruff: rules and format
