@@ -17,6 +17,8 @@ from tile38cm.coordination.election import Election
 from tile38cm.model import Role
 from tile38cm.peers.heartbeats import Members
 from tile38cm.proxy.sides import Writer
+from tile38cm.replication.conversation import in_trap
+from tile38cm.replication.virtual_leader import lengthen
 from tile38cm.tasks import pause
 from tile38cm.tile38 import Tile38, Tile38Error
 
@@ -63,6 +65,12 @@ class HandOver:
             raise NotHandedOver(f"no other member of the sync set {why}")
         return willing
 
+    async def _leave_the_trap(self) -> None:
+        """Lengthen a log that Tile38 would cut when it follows; later that needs the fence lifted."""
+        size = await self.local.role_offset()
+        if in_trap(size):
+            await lengthen(self.local, size)
+
     async def __call__(self, candidate: str | None = None) -> str:
         """Hand over; returns the new leader's id.
 
@@ -74,6 +82,7 @@ class HandOver:
         if not await self.writer.drain(DRAIN_TIMEOUT):
             self._log.warn("some requests were not answered within {s} s", s=DRAIN_TIMEOUT)
         try:
+            await self._leave_the_trap()
             await self.local.readonly(True)
             final = await self.local.role_offset()
         except Tile38Error as e:

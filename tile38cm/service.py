@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.threads import deferToThreadPool
@@ -46,6 +46,8 @@ ANNOUNCE_EVERY = 5.0
 ANNOUNCE_SOON = 0.05
 #: Seconds until it is tried again where it could not be written.
 ANNOUNCE_RETRY = 1.0
+#: Seconds for all parts to end, once the lead is handed over.
+WIND_DOWN_TIMEOUT = 6.0
 T = TypeVar("T")
 
 
@@ -64,6 +66,8 @@ class NodeService(Service):
         self._metrics: Metrics | None = None
         self._requests: Requests | None = None
         self._announce = False
+        #: What a stop is busy with, for the log.
+        self._step = ""
         self._node.announce_soon = self._announce_soon
         node = self._node
         grounds = Grounds(reactor, node.tile38, node.state, node.store, settings.id, self._in_thread)
@@ -292,9 +296,21 @@ class NodeService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        node = self._node
         self._log.info("stopping")
         await self._hand_over()
+        try:
+            await Deferred.fromCoroutine(self._wind_down()).addTimeout(WIND_DOWN_TIMEOUT, self._reactor)
+        except TimeoutError:
+            self._log.warn(
+                "{step} took too long; the rest is left to the end of the process", step=self._step
+            )
+        else:
+            self._log.info("stopped")
+
+    async def _wind_down(self) -> None:
+        """End all parts, from the outside in; what another node leads by is over already."""
+        node = self._node
+        self._step = "ending requests and the registration"
         if self._requests is not None:
             await self._requests.stop()
         node.election.retire()
@@ -302,13 +318,18 @@ class NodeService(Service):
             await self._registration.stop()
         if self._metrics is not None:
             await self._metrics.stop()
+        self._step = "closing the listeners"
         for port in self._ports:
             await _quietly(port.stopListening())
         node.writer_listener.stop()
         node.reader_listener.stop()
+        self._step = "ending the clock and the announcements"
         await self._tasks.cancel()
+        self._step = "ending the heartbeats"
         await node.promising.stop()
+        self._step = "having Tile38 apply what it was sent"
         await self._remember(await node.replica.stop())
+        self._step = "ending the rest"
         node.election.stop()
         await node.source.stop()
         await node.duties.stop()
@@ -322,7 +343,6 @@ class NodeService(Service):
         await node.tile38.stop()
         await _quietly(node.mesh.stopService())
         await node.consul.close()
-        self._log.info("stopped")
 
     async def _hand_over(self) -> None:
         """Let another member lead before this one goes."""

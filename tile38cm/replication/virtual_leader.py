@@ -99,6 +99,12 @@ def pair(id: bytes, value: bytes) -> bytes:
     return encode_request([b"SET", OWN_KEY, id, b"STRING", value]) + encode_request([b"DEL", OWN_KEY, id])
 
 
+async def lengthen(local: Tile38, size: int) -> None:
+    """Bring a log of C{size} bytes out of the sizes at which Tile38 cuts; it must take writes."""
+    await local.command("JSET", OWN_KEY, "padding", "p", b"." * (SAFE_SIZE - size), "STR")
+    await local.command("DEL", OWN_KEY, "padding")
+
+
 class VirtualLeader:
     """The leader that the local Tile38 sees.
 
@@ -278,8 +284,7 @@ class VirtualLeader:
         if read_only:
             await self._local.readonly(False)
         try:
-            await self._local.command("JSET", OWN_KEY, "padding", "p", b"." * (SAFE_SIZE - size), "STR")
-            await self._local.command("DEL", OWN_KEY, "padding")
+            await lengthen(self._local, size)
         finally:
             if read_only:
                 await self._local.readonly(True)
