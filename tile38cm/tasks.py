@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -18,6 +19,33 @@ async def pause(clock: IReactorTime, seconds: float) -> None:
 
 
 T = TypeVar("T")
+
+
+async def within(waiting: Deferred[T], seconds: float, clock: IReactorTime) -> T:
+    """The result of C{waiting}; fails with C{TimeoutError} after so many seconds.
+
+    An endpoint that is cancelled fails with an error of its own; here that is a
+    cancellation, so that nobody takes his own end for a failure and tries again.
+    """
+    late = False
+
+    def expire() -> None:
+        nonlocal late
+        late = True
+        waiting.cancel()
+
+    timer = clock.callLater(seconds, expire)
+    try:
+        return await waiting
+    except (CancelledError, ConnectingCancelledError):
+        if late:
+            raise TimeoutError(f"nothing within {seconds:g} s") from None
+        raise CancelledError() from None
+    finally:
+        if timer.active():
+            timer.cancel()
+
+
 #: Seconds until what goes on for ever begins anew after a mistake.
 BEGIN_ANEW = 0.5
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tile38cm.tasks import Interruptible, Tasks, pause
+from tile38cm.tasks import Interruptible, Tasks, pause, within
 
 
 class TasksCase(SynchronousTestCase):
@@ -172,3 +173,33 @@ class InterruptibleTests(TasksCase):
         task = self.run_it()
         task.cancel()
         self.failureResultOf(task, CancelledError)
+
+
+class WithinTests(TasksCase):
+    """Waiting that ends."""
+
+    def waiting(self, error: Exception | None = None) -> tuple[Deferred[Any], Deferred[Any]]:
+        """What is waited for, which fails with C{error} when it is cancelled; and the waiting."""
+        inner: Deferred[Any] = Deferred(None if error is None else lambda d: d.errback(error))
+        return inner, Deferred.fromCoroutine(within(inner, 2.0, self.clock))
+
+    def test_result(self) -> None:
+        """The result comes through, and no timer is left."""
+        inner, waiting = self.waiting()
+        inner.callback(3)
+        self.assertEqual(self.successResultOf(waiting), 3)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_too_late(self) -> None:
+        """After the time it is a time-out, also with an endpoint's own word for being cancelled."""
+        for error in (None, ConnectingCancelledError(None)):
+            _, waiting = self.waiting(error)
+            self.clock.advance(2)
+            self.failureResultOf(waiting, TimeoutError)
+
+    def test_cancelled(self) -> None:
+        """Who is cancelled ends as cancelled, and does not take it for a failure to connect."""
+        for error in (None, ConnectingCancelledError(None)):
+            _, waiting = self.waiting(error)
+            waiting.cancel()
+            self.failureResultOf(waiting, CancelledError)

@@ -18,6 +18,7 @@ from OpenSSL import SSL
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import (
     IConsumer,
     IOpenSSLClientConnectionCreator,
@@ -148,7 +149,8 @@ def _reason(error: BaseException) -> str:
 
 def _was_cancelled(error: BaseException) -> bool:
     """Whether Twisted's HTTP client failed because its Deferred was cancelled."""
-    return isinstance(error, CancelledError) or any(_was_cancelled(cause) for cause in _causes(error))
+    ended = (CancelledError, ConnectingCancelledError)
+    return isinstance(error, ended) or any(_was_cancelled(cause) for cause in _causes(error))
 
 
 class AgentLink:

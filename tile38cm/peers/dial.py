@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import connectProtocol
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
 
@@ -13,6 +13,7 @@ from tile38cm.coordination.survey import Report
 from tile38cm.peers.accept import Identity
 from tile38cm.peers.connection import NotLeader, PeerConnection, PeerError
 from tile38cm.peers.messages import COMMAND, FORWARD, HELLO, POSITION, VERSION, BadMessage, proof, read_report
+from tile38cm.tasks import within
 
 T = TypeVar("T")
 
@@ -117,7 +118,7 @@ class PeerDialer:
 
 async def _bounded(waiting: Deferred[T], timeout: float, clock: IReactorTime) -> T:
     try:
-        return await waiting.addTimeout(timeout, clock)
+        return await within(waiting, timeout, clock)
     except TimeoutError as e:
         raise PeerError(f"no answer within {timeout:g} s") from e
 

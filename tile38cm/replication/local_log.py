@@ -15,7 +15,7 @@ from hashlib import md5
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as WaitedTooLong
 from twisted.internet.endpoints import connectProtocol
 from twisted.internet.interfaces import IReactorTime, ITCPTransport
@@ -25,6 +25,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tile38cm.settings import Secret
+from tile38cm.tasks import within
 from tile38cm.tile38 import Refused, Tile38, Tile38Error, Unreachable
 from tile38cm.wire.resp import encode_request
 
@@ -192,7 +193,9 @@ class LogReader:
     async def _connected(self, pos: int) -> LogStream:
         stream = LogStream(self._local.password, pos)
         try:
-            await connectProtocol(self._local.endpoint, stream).addTimeout(PIECE_TIMEOUT, self._clock)
+            await within(connectProtocol(self._local.endpoint, stream), PIECE_TIMEOUT, self._clock)
+        except CancelledError:
+            raise
         except Exception as error:
             # Endpoints' errors have no common base.
             raise Unreachable(f"Tile38 cannot be reached: {error}") from error
