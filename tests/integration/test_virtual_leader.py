@@ -20,8 +20,9 @@ from twisted.trial.unittest import TestCase
 from tests.integration.loaded import LoadedTile38
 from tests.real import LOOPBACK, ROOT
 from tile38cm.replication.conversation import BLOCK
+from tile38cm.replication.markers import pair
 from tile38cm.replication.stream import Chunk, Kind, Spliced, StreamSplitter
-from tile38cm.replication.virtual_leader import AttachError, NotAttached, VirtualLeader, pair
+from tile38cm.replication.virtual_leader import AttachError, NotAttached, VirtualLeader
 from tile38cm.settings import Secret
 from tile38cm.tile38 import Tile38, Tile38Error
 from tile38cm.wire.resp import encode_request

@@ -24,9 +24,8 @@ from attrs import frozen
 from hiredis import pack_command
 
 from tile38cm.model import Position
+from tile38cm.wire.commands import OWN_KEY as OWN_KEY
 
-#: The collection that belongs to this program.
-OWN_KEY = b"tile38cm"
 _POSITION = b"p"
 #: Only payloads that match need a closer look; the others are fed as they are.
 _INTERESTING = re.compile(rb"\r\n(?:ex|expire|tile38cm)\r\n", re.IGNORECASE)

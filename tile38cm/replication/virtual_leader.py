@@ -34,12 +34,10 @@ from tile38cm.replication.caller import Caller, Callers
 from tile38cm.replication.conversation import BLOCK, SAFE_SIZE, Offer, OwnLog, answer, in_trap
 from tile38cm.replication.delivery import Delivery
 from tile38cm.replication.local_log import LogError, read_log
+from tile38cm.replication.markers import OWN_KEY
 from tile38cm.settings import Address
 from tile38cm.tile38 import Refused, Tile38, Tile38Error
-from tile38cm.wire.resp import encode_request
 
-#: The collection that belongs to this program; nothing in it outlives its command.
-OWN_KEY = b"tile38cm"
 #: Seconds: for a whole attach; from C{FOLLOW} to C{AOF}; before the next attempt.
 ATTACH_TIMEOUT, CONVERSATION_TIMEOUT, NEXT_ATTEMPT = 15.0, 3.0, 0.02
 #: Seconds for everything to be handed over and applied before a promotion.
@@ -92,11 +90,6 @@ class _Start:
     size: int
     first: str | None
     to_come: int
-
-
-def pair(id: bytes, value: bytes) -> bytes:
-    """A C{SET} and its C{DEL}: in the log for good, in the data for no time."""
-    return encode_request([b"SET", OWN_KEY, id, b"STRING", value]) + encode_request([b"DEL", OWN_KEY, id])
 
 
 async def lengthen(local: Tile38, size: int) -> None:
