@@ -200,7 +200,10 @@ def path(text: str) -> Path:
     """A file or folder, made absolute, since a daemon may change its working directory."""
     if not text or "\0" in text:
         raise ValueError("a path")
-    return Path(text).expanduser().absolute()
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:  # of pathlib, where "~name" is nobody's home
+        raise ValueError("a path; '~name' only of a user that there is") from None
 
 
 def state_directory(text: str) -> Path:

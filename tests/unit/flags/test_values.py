@@ -116,7 +116,7 @@ class ParserTests(SynchronousTestCase):
         """A daemon that changes its folder still finds its files; of systemd's list the first counts."""
         self.assertEqual(values.path("x/y"), Path.cwd() / "x" / "y")
         self.assertEqual(values.state_directory("/var/lib/a:/var/lib/b"), Path("/var/lib/a"))
-        self.refuses(values.path, "", "a\0b")
+        self.refuses(values.path, "", "a\0b", "~nobody-of-that-name/x")
 
 
 class ConsulAddressTests(SynchronousTestCase):
