@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import evolve, frozen
-from twisted.internet.defer import Deferred, DeferredList, TimeoutError
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 
@@ -30,7 +30,7 @@ from tile38cm.replication.replica import Replica
 from tile38cm.replication.source import Reign, Source
 from tile38cm.replication.virtual_leader import AttachError
 from tile38cm.state import StateDirectory
-from tile38cm.tasks import Tasks, pause
+from tile38cm.tasks import Tasks, pause, within
 from tile38cm.tile38 import Tile38, Tile38Error
 
 #: Seconds for the local Tile38 to apply what it has been sent and to stop following.
@@ -43,6 +43,8 @@ FINGERPRINT = 64 * 1024
 RETRY = 0.1
 #: What the last byte of every log hashes to: Tile38 ends each command with a line feed.
 _LINE_FEED = hashlib.md5(b"\n", usedforsecurity=False).hexdigest()
+
+T = TypeVar("T")
 
 
 @frozen
@@ -162,7 +164,7 @@ class Duties:
         hands = self._hands
         limit = FOUNDING_SURVEY if members is None else max(0.1, hands.lease / 4)
         asked = [
-            Deferred.fromCoroutine(hands.dialer.position(endpoint, limit)).addTimeout(limit, hands.clock)
+            Deferred.fromCoroutine(_within(hands.dialer.position(endpoint, limit), limit, hands.clock))
             for endpoint in hands.others(members).values()
         ]
         answers = await DeferredList(asked, consumeErrors=True)
@@ -291,5 +293,5 @@ class Duties:
             self._hands.state.change(led=0)
 
 
-async def _within(work: Coroutine[Deferred[Any], Any, int], seconds: float, clock: IReactorTime) -> int:
-    return await Deferred.fromCoroutine(work).addTimeout(seconds, clock)
+async def _within(work: Coroutine[Deferred[Any], Any, T], seconds: float, clock: IReactorTime) -> T:
+    return await within(Deferred.fromCoroutine(work), seconds, clock)

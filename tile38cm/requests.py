@@ -1,7 +1,8 @@
 """What operators ask for through keys in Consul: a switchover, a shrink of all logs.
 
 A request is a JSON object; whoever carried it out adds C{state} and C{said} to
-it, by compare-and-set, so that it is answered once::
+it, by compare-and-set, so that it is answered once; who hands the lead over for it
+adds C{by} first, so that the next leader, which sees it as well, does not do it again::
 
     switchover   {"candidate": "node2", "at": "2031-05-01T03:00:00Z"}     both optional
     shrink       {"id": "anything new"}
@@ -22,12 +23,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 
 from tile38cm.coordination.cluster import ClusterView
-from tile38cm.coordination.consul import Consul, ConsulError, KeyValue
+from tile38cm.coordination.consul import Cas, Consul, ConsulError, KeyValue
 from tile38cm.coordination.election import Election
 from tile38cm.coordination.store import ClusterStore
 from tile38cm.coordination.watch import Watch
@@ -157,7 +158,11 @@ class Requests:
                 self._log.warn("the answer has to wait: {e}", e=str(e))
                 await pause(self._means.clock, 1.0)
         # The watch may show it unanswered for a while yet.
-        self._found = {name: other for name, other in self._found.items() if other is not found}
+        self._found = {
+            name: other
+            for name, other in self._found.items()
+            if other.key != found.key or other.modify_index > found.modify_index
+        }
 
     def _leading(self) -> bool:
         return self._means.election.leadership.role is Role.LEADER
@@ -175,8 +180,33 @@ class Requests:
         if due is None:
             await self._answer(found, asked, "refused", f"{at!r} is not a time such as 2031-05-01T03:00:00Z")
         elif due <= time.time():
+            await self._give_up_the_lead(found, asked, candidate)
+
+    async def _give_up_the_lead(self, found: KeyValue, asked: dict[str, Any], candidate: str | None) -> None:
+        means, by = self._means, asked.get("by")
+        if by not in (None, means.member):
+            # Its answer may be lost, or on its way.
+            state = "done" if candidate in (None, means.member) else "failed"
+            await self._answer(found, asked, state, f"{means.member} leads")
+            return
+        try:
+            means.hand_over.successors(candidate)
+        except NotHandedOver as e:
+            await self._answer(found, asked, "refused", str(e))
+            return
+        claimed = await self._claim(found, asked)
+        if claimed is not None:
             state, said = await self._hand_over(candidate)
-            await self._answer(found, asked, state, said)
+            await self._answer(claimed, asked, state, said)
+
+    async def _claim(self, found: KeyValue, asked: dict[str, Any]) -> KeyValue | None:
+        """Write down who carries a request out; C{None} if it has changed. Fails with C{ConsulError}."""
+        asked["by"] = self._means.member
+        value = json.dumps(asked).encode()
+        answer = await self._means.consul.txn(Cas(found.key, value, found.modify_index))
+        if not answer.ok:
+            return None
+        return evolve(found, value=value, modify_index=answer.results[0].modify_index)
 
     async def _hand_over(self, candidate: str | None) -> tuple[str, str]:
         means = self._means

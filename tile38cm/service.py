@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.threads import deferToThreadPool
@@ -33,7 +33,7 @@ from tile38cm.operate.registration import Registration
 from tile38cm.requests import Means, Requests
 from tile38cm.settings import Settings
 from tile38cm.state import Remembered, StateError
-from tile38cm.tasks import Tasks, pause
+from tile38cm.tasks import Tasks, pause, within
 from tile38cm.tile38 import Tile38Error
 
 #: How often the election looks at the clock: so many times in a lease.
@@ -299,7 +299,7 @@ class NodeService(Service):
         self._log.info("stopping")
         await self._hand_over()
         try:
-            await Deferred.fromCoroutine(self._wind_down()).addTimeout(WIND_DOWN_TIMEOUT, self._reactor)
+            await within(Deferred.fromCoroutine(self._wind_down()), WIND_DOWN_TIMEOUT, self._reactor)
         except TimeoutError:
             self._log.warn(
                 "{step} took too long; the rest is left to the end of the process", step=self._step

@@ -16,7 +16,6 @@ from typing import Any
 from attrs import field, frozen
 from twisted.application.internet import ClientService
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.defer import TimeoutError as WaitedTooLong
 from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -24,6 +23,7 @@ from twisted.python.failure import Failure
 from txredisapi import RedisError, RedisProtocol, ResponseError
 
 from tile38cm.settings import Address, Secret
+from tile38cm.tasks import within
 
 #: Seconds for one answer; an order that flushes a large log is the slowest.
 ANSWER_TIMEOUT = 5.0
@@ -160,10 +160,10 @@ class _Link:
             raise Unreachable("the client of Tile38 is stopped")
         asked = Deferred.fromCoroutine(self._exchange(words))
         try:
-            return await asked.addTimeout(timeout, self._clock)
+            return await within(asked, timeout, self._clock)
         except ResponseError as error:
             raise refusal(str(error)) from None
-        except WaitedTooLong:
+        except TimeoutError:
             raise Unreachable(f"no answer from Tile38 within {timeout:g} s") from None
         except CancelledError:
             if self._service.running:

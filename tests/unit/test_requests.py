@@ -167,6 +167,29 @@ class SwitchoverTests(RequestsCase):
         self.assertFalse(self.writer.draining)
         self.assertTrue(self.member.core.may_lead)
 
+    def test_under_way(self) -> None:
+        """Who carries it out says so first."""
+        self.lead("C")
+        self.ask("switchover", {"candidate": "C"}, 0.5)
+        self.assertEqual(self.found("switchover"), {"candidate": "C", "by": "B"})
+
+    def test_the_next_leader(self) -> None:
+        """Who leads by a request that is not answered yet answers it, and keeps the lead."""
+        self.lead("C")
+        for candidate, state in ((None, "done"), ("B", "done"), ("D", "failed")):
+            self.ask("switchover", {"candidate": candidate, "by": "A"})
+            self.assertEqual(self.answer("switchover"), (state, "B leads"))
+        self.assertFalse(self.writer.draining)
+
+    def test_claim_lost(self) -> None:
+        """A claim of which nothing was heard is ours all the same."""
+        self.lead("C")
+        self.station.weather.faults = ["lost"]
+        self.ask("switchover", {"candidate": "C"}, 2.5)
+        self.assertTrue(self.writer.draining)
+        self.take()
+        self.assertEqual(self.answer("switchover"), ("done", "C leads"))
+
     def test_refused(self) -> None:
         """What cannot be is refused with the reason, and the node goes on as it was."""
         self.lead()

@@ -12,13 +12,13 @@ from typing import Any, Literal
 
 from attrs import frozen
 from twisted.internet.abstract import isIPAddress, isIPv6Address
-from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError, DNSLookupError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from tile38cm.settings import Settings
-from tile38cm.tasks import Tasks, pause
+from tile38cm.tasks import Tasks, pause, within
 from tile38cm.tile38 import ServerInfo, Tile38Error
 
 #: Seconds between two rounds.
@@ -261,6 +261,6 @@ class _Line:
         if self._address and self._clock.seconds() - self._resolved_at < EVERY / 2:
             return self._address
         asked: Deferred[str] = self._reactor.resolve(self._host)
-        address = await asked.addTimeout(RESOLVE_TIMEOUT, self._clock)
+        address = await within(asked, RESOLVE_TIMEOUT, self._clock)
         self._resolved_at = self._clock.seconds()
         return address

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, TimeoutError
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from tile38cm.coordination.consul import Consul, ConsulError
 from tile38cm.settings import Address, Settings
-from tile38cm.tasks import Tasks, pause
+from tile38cm.tasks import Tasks, pause, within
 
 #: Seconds between looks whether the agent still knows both services.
 EVERY = 3.0
@@ -105,7 +105,7 @@ class Registration:
     async def _take_away(self, service_id: str) -> None:
         taken = Deferred.fromCoroutine(self._consul.deregister(service_id))
         try:
-            await taken.addTimeout(STOP_TIMEOUT, self._clock)
+            await within(taken, STOP_TIMEOUT, self._clock)
         except (ConsulError, TimeoutError) as error:
             self._log.warn(
                 "{service} stays registered until Consul has found it critical for {after}: {why}",

@@ -51,7 +51,7 @@ class PeerGreeter:
         @param identity: whose certificate the other side has shown, if any.
         @param data: all bytes from that command on.
         """
-        conn = PeerConnection()
+        conn = PeerConnection(self._clock)
         conn.makeConnection(transport)
         _Greeting(self, conn, identity)
         self._open.add(conn)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import hiredis
-from twisted.internet.interfaces import IProtocol
+from twisted.internet.interfaces import IDelayedCall, IProtocol, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -18,6 +18,9 @@ GREETING_BYTES = 4096
 
 #: How a line of it may begin, and how much may stand behind that: digits, or the text of an error.
 _LONGEST = {b"*": 2, b"$": 4, b"-": GREETING_BYTES}
+
+#: Seconds for the last words to go out, and for a peer's own close, which TLS waits for.
+FAREWELL_TIMEOUT = 2.0
 
 Receive = Callable[[list[bytes]], None]
 Lost = Callable[[str], None]
@@ -40,11 +43,15 @@ class PeerConnection(Protocol):
 
     C{receive} gets each message; what it raises as L{BadMessage} closes the
     connection.  C{lost} is told once, with a reason for people.
+
+    @param clock: bounds a close that waits for the peer.
     """
 
     _log = Logger()
 
-    def __init__(self) -> None:
+    def __init__(self, clock: IReactorTime | None = None) -> None:
+        self._clock = clock
+        self._farewell: IDelayedCall | None = None
         self.receive: Receive = _ignore
         self.lost: Lost = _ignore
         self.peer = "?"
@@ -97,20 +104,29 @@ class PeerConnection(Protocol):
         self.receive = _ignore
         if self.transport is not None and not self._ended:
             self.transport.write(b"-%s\r\n" % text.encode())
-            self.transport.loseConnection()
+            self._close_when_sent()
 
     def finish(self) -> None:
         """End when all that was said has gone out; C{lost} is not told."""
         if self.transport is not None and not self._ended:
             self._ended = True
-            self.transport.loseConnection()
+            self._close_when_sent()
+
+    def _close_when_sent(self) -> None:
+        assert self.transport is not None
+        self.transport.loseConnection()
+        if self._clock is not None and self._farewell is None:
+            self._farewell = self._clock.callLater(FAREWELL_TIMEOUT, self._abort)
+
+    def _abort(self) -> None:
+        if self.transport is not None:
+            self.transport.abortConnection()  # type: ignore[attr-defined]  # ITCPTransport, and TLS's
 
     def close(self, why: str) -> None:
         """End at once; C{lost} is told C{why}."""
         if not self._ended:
             self._end(why)
-            if self.transport is not None:
-                self.transport.abortConnection()  # type: ignore[attr-defined]  # ITCPTransport, and TLS's
+            self._abort()
 
     def pause(self, paused: bool) -> None:
         """Stop or go on reading; a peer that may not send waits in its own buffers."""
@@ -123,6 +139,8 @@ class PeerConnection(Protocol):
         self._becoming = protocol
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._farewell is not None and self._farewell.active():
+            self._farewell.cancel()
         if self._becoming is not None:
             self._becoming.connectionLost(reason)
         else:

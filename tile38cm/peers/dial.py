@@ -35,7 +35,7 @@ class PeerDialer:
         C{lost} in the same turn.
         """
         try:
-            connecting = connectProtocol(endpoint, PeerConnection())
+            connecting = connectProtocol(endpoint, PeerConnection(self._clock))
             conn = await _bounded(connecting, DIAL_TIMEOUT, self._clock)
         except PeerError:
             raise

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.defer import TimeoutError as WaitedTooLong
 from twisted.internet.endpoints import connectProtocol
 from twisted.internet.interfaces import IReactorTime, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
@@ -180,8 +179,8 @@ class LogReader:
             self.close()
             self._stream, self._at = await self._connected(pos), pos
         try:
-            data = await self._stream.read(size).addTimeout(PIECE_TIMEOUT, self._clock)
-        except WaitedTooLong:
+            data = await within(self._stream.read(size), PIECE_TIMEOUT, self._clock)
+        except TimeoutError:
             self.close()
             raise LogError(f"the log has no {size} bytes at {pos}") from None
         except Tile38Error:

@@ -259,10 +259,13 @@ class Replica:
             self.contact.renew()
             self._intake.mark()
             session.conn.pause(False)
-        if self._session is session:
-            waiting, session.waiting = session.waiting, None
+        waiting, session.waiting = session.waiting or [], None
+        try:
             for words in waiting:
                 self._receive(session, words)
+        except BadMessage as e:
+            session.conn.close(f"the leader sent rubbish: {e}")
+        if self._session is session:
             self._stage(Stage.FOLLOWING)
 
     def _receive(self, session: _Session, words: list[bytes]) -> None:

@@ -157,7 +157,7 @@ class Source:
             return
         self._log.warn("{member} has to start over: {reason}", member=conn.peer, reason=decision.reason)
         conn.send(OVER, decision.reason.encode())
-        conn.transport.loseConnection()  # type: ignore[union-attr]  # connected, or accept were not called
+        conn.finish()
 
     def _continue(self, conn: PeerConnection, decision: Continue, reign: Reign, end: int) -> None:
         self._drop(conn.peer)

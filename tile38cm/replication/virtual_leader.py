@@ -25,7 +25,6 @@ from uuid import uuid4
 from attrs import frozen
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.defer import TimeoutError as WaitedTooLong
 from twisted.internet.interfaces import IListeningPort, IReactorTime, IStreamServerEndpoint
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -36,6 +35,7 @@ from tile38cm.replication.delivery import Delivery
 from tile38cm.replication.local_log import LogError, read_log
 from tile38cm.replication.markers import OWN_KEY
 from tile38cm.settings import Address
+from tile38cm.tasks import within
 from tile38cm.tile38 import Refused, Tile38, Tile38Error
 
 #: Seconds: for a whole attach; from C{FOLLOW} to C{AOF}; before the next attempt.
@@ -191,12 +191,12 @@ class VirtualLeader:
         self._cut()
         self._why = "it did not come"
         try:
-            attached = await Deferred.fromCoroutine(self._attach(to_come, resume)).addTimeout(
-                timeout, self._clock
+            attached = await within(
+                Deferred.fromCoroutine(self._attach(to_come, resume)), timeout, self._clock
             )
             if self._feed is None:
                 raise AttachError("Tile38 hung up at once")
-        except WaitedTooLong:
+        except TimeoutError:
             self._cut()
             raise AttachError(f"Tile38 did not follow within {timeout:g} s: {self._why}") from None
         except BaseException:
@@ -220,8 +220,8 @@ class VirtualLeader:
         self._ended = Deferred()
         work = Deferred.fromCoroutine(self._close_after_all(self._feed, self._link, self._ended))
         try:
-            await work.addTimeout(timeout, self._clock)
-        except WaitedTooLong:
+            await within(work, timeout, self._clock)
+        except TimeoutError:
             self._log.warn("Tile38 did not take everything within {timeout} s", timeout=timeout)
         finally:
             self._cut()
@@ -289,10 +289,10 @@ class VirtualLeader:
         self._met = met
         try:
             await self._local.follow(self.address)
-            return await met.addTimeout(CONVERSATION_TIMEOUT, self._clock)
+            return await within(met, CONVERSATION_TIMEOUT, self._clock)
         except Refused as refused:
             self._why = refused.text
-        except WaitedTooLong:
+        except TimeoutError:
             self._drop_all("it asked for too long")
         return None
 

@@ -15,7 +15,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from tile38cm.tasks import Tasks
+from tile38cm.tasks import Tasks, within
 from tile38cm.tls.identity import Caller
 from tile38cm.tls.partners import Authority
 
@@ -122,7 +122,7 @@ class Intentions:
     async def _answer(self, question: Question) -> Verdict:
         asked = self._clock.seconds()
         asking = Deferred.fromCoroutine(self._authority.authorize(*question))
-        authorization = await asking.addTimeout(ASK_TIMEOUT, self._clock)
+        authorization = await within(asking, ASK_TIMEOUT, self._clock)
         verdict = Verdict(authorization.authorized, authorization.reason)
         self._failed.pop(question, None)
         _keep(self._remembered, question, _Remembered(verdict, asked))

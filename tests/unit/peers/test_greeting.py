@@ -17,7 +17,7 @@ from tests.unit.peers.wires import SECRET, End, Way, identity
 from tile38cm.coordination.survey import Report
 from tile38cm.model import Position
 from tile38cm.peers.accept import GREETING_TIMEOUT, Identity, PeerGreeter
-from tile38cm.peers.connection import GREETING_BYTES, NotLeader, PeerConnection, PeerError
+from tile38cm.peers.connection import FAREWELL_TIMEOUT, GREETING_BYTES, NotLeader, PeerConnection, PeerError
 from tile38cm.peers.dial import DIAL_TIMEOUT, PeerDialer
 from tile38cm.peers.messages import (
     COMMAND,
@@ -572,3 +572,24 @@ class ConnectionTests(SynchronousTestCase):
         self.conn.receive = heard.append
         self.conn.dataReceived(b"-NOTLEADER no\r\n")
         self.assertEqual(heard, [[b"-NOTLEADER no"]])
+
+    def test_farewell(self) -> None:
+        """A peer that never closes its side, as TLS waits for, is cut off in the end."""
+        for say_last in (lambda conn: conn.error("WAIT"), lambda conn: conn.finish()):
+            clock, end = Clock(), End()
+            conn = PeerConnection(clock)
+            conn.makeConnection(end)
+            say_last(conn)
+            clock.advance(FAREWELL_TIMEOUT - 0.1)
+            self.assertEqual((end.disconnecting, end.aborted), (True, False))
+            clock.advance(0.1)
+            self.assertTrue(end.aborted)
+
+    def test_farewell_in_time(self) -> None:
+        """Nothing is left of a close that went well."""
+        clock = Clock()
+        conn = PeerConnection(clock)
+        conn.makeConnection(End())
+        conn.error("WAIT")
+        conn.connectionLost()
+        self.assertEqual(clock.getDelayedCalls(), [])

@@ -1,0 +1,119 @@
+"""L{tile38cm.replication.replica}: one connection after another to whoever leads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.unit.peers.wires import End
+from tests.unit.replication.minitile38 import command
+from tile38cm.model import Position
+from tile38cm.peers.connection import PeerConnection
+from tile38cm.peers.dial import PeerDialer
+from tile38cm.peers.messages import Data, Resume
+from tile38cm.replication.backlog import Backlog
+from tile38cm.replication.contact import Contact
+from tile38cm.replication.intake import Intake
+from tile38cm.replication.replica import RETRY, Replica, Stage
+
+HERE = Position(2, 100)
+
+
+class SlowIntake:
+    """Stands at C{HERE}; Tile38 is attached when it is told so."""
+
+    def __init__(self) -> None:
+        self.position = self.acknowledged = HERE
+        self.attached = self.matching = self.full = False
+        self.taken: list[Data] = []
+        self.attaching: Deferred[None] = Deferred()
+        self.on_delivered: Callable[[Position], None] = lambda _: None
+
+    async def look(self) -> Position:
+        return self.position
+
+    async def refeed(self) -> None:
+        """Nothing was lost."""
+
+    async def attach(self, to_come: int) -> None:
+        await self.attaching
+        self.attached = True
+
+    def take(self, data: Data) -> None:
+        self.taken.append(data)
+        self.position = Position(data.epoch, data.end)
+
+    def begin(self) -> None:
+        """Nothing is to be matched."""
+
+    def mark(self) -> None:
+        """Nobody reads it."""
+
+    def turn(self, position: Position) -> None:
+        self.position = position
+
+    async def doubt(self) -> None:
+        """Nothing has expired."""
+
+    async def stop(self) -> None:
+        """Nothing is there."""
+
+
+class Leader:
+    """Accepts everybody where they stand."""
+
+    def __init__(self) -> None:
+        self.ends: list[End] = []
+        self.conns: list[PeerConnection] = []
+
+    async def dial(self, endpoint: Any, purpose: bytes, *words: bytes) -> PeerConnection:
+        conn, end = PeerConnection(), End()
+        conn.makeConnection(end)
+        conn.trusted = True
+        self.conns.append(conn)
+        self.ends.append(end)
+        return conn
+
+    async def reply(self, conn: PeerConnection, timeout: float) -> list[bytes]:
+        return list(Resume(HERE, 20).words())
+
+
+class ReplicaTests(SynchronousTestCase):
+    """A leader that sends while Tile38 is being attached."""
+
+    def setUp(self) -> None:
+        self.clock, self.intake, self.leader = Clock(), SlowIntake(), Leader()
+        contact = Contact(Path(self.mktemp()), self.clock.seconds, 4.0)
+        intake, dialer = cast(Intake, self.intake), cast(PeerDialer, self.leader)
+        self.replica = Replica(intake, dialer, Backlog(1 << 20), self.clock, contact)
+        self.replica.start(lambda: ("n2", 2, cast(Any, None)))
+
+    def tearDown(self) -> None:
+        self.successResultOf(Deferred.fromCoroutine(self.replica.stop()))
+
+    def send(self, *data: Data) -> None:
+        """The leader sends on the newest connection."""
+        self.leader.conns[-1].dataReceived(b"".join(command(*each.words()) for each in data))
+
+    def test_held_until_attached(self) -> None:
+        """What comes meanwhile is taken afterwards, in order."""
+        pieces = [Data(2, 110, b"x" * 10), Data(2, 120, b"y" * 10)]
+        self.send(*pieces)
+        self.assertEqual(self.intake.taken, [])
+        self.intake.attaching.callback(None)
+        self.assertEqual((self.intake.taken, self.replica.stage), (pieces, Stage.FOLLOWING))
+
+    def test_held_rubbish(self) -> None:
+        """Rubbish among it ends the connection, and the next one begins."""
+        self.send(Data(2, 110, b"x" * 10), Data(2, 999, b"y"))
+        self.intake.attaching.callback(None)
+        self.assertEqual(len(self.intake.taken), 1)
+        self.assertTrue(self.leader.ends[0].aborted)
+        self.assertEqual(self.replica.stage, Stage.CONNECTING)
+        self.clock.advance(RETRY)
+        self.assertEqual(len(self.leader.ends), 2)
