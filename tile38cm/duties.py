@@ -37,6 +37,8 @@ from tile38cm.tile38 import Tile38, Tile38Error
 PROMOTION_TIMEOUT = 30.0
 #: Seconds for a member to say where it stands, when a cluster is founded.
 FOUNDING_SURVEY = 1.0
+#: The leader that fell away is given so many times less.
+FALLEN_SHARE = 4
 #: Bytes at the end of a log by which it is known again.
 FINGERPRINT = 64 * 1024
 #: Seconds between tries of what must succeed sooner or later.
@@ -161,12 +163,15 @@ class Duties:
     # -- the work -------------------------------------------------------------
 
     async def _survey(self, ticket: int, members: frozenset[str] | None) -> None:
-        hands = self._hands
+        hands, status = self._hands, self._election.status
         limit = FOUNDING_SURVEY if members is None else max(0.1, hands.lease / 4)
-        asked = [
-            Deferred.fromCoroutine(_within(hands.dialer.position(endpoint, limit), limit, hands.clock))
-            for endpoint in hands.others(members).values()
-        ]
+        asked = []
+        for member, endpoint in hands.others(members).items():
+            # Whoever led is most likely gone, and a frozen machine is waited for in full.
+            fallen = status is not None and member == status.leader
+            patience = limit / FALLEN_SHARE if fallen else limit
+            position = hands.dialer.position(endpoint, patience)
+            asked.append(Deferred.fromCoroutine(_within(position, patience, hands.clock)))
         answers = await DeferredList(asked, consumeErrors=True)
         reports = tuple(answer for good, answer in answers if good and isinstance(answer, Report))
         self._election.surveyed(ticket, reports)

@@ -80,15 +80,23 @@ class Source:
         #: Whether a member may be let into the sync set at all.
         self.may_join: Callable[[str], bool] = lambda _: True
         self._followers: dict[str, _Follower] = {}
+        #: Who has called while this node was taking over: they save a round by not calling again.
+        self._early: dict[str, tuple[PeerConnection, Attach]] = {}
         self._tasks = Tasks()
 
     def lead(self, reign: Reign) -> None:
         """Begin to serve; only once the epoch's start is written for all to see."""
         self._reign = reign
+        early, self._early = self._early, {}
+        for conn, attach in early.values():
+            self._tasks.start(self._attach(conn, attach, reign), "attaching a follower")
 
     def retire(self) -> None:
         """Serve no more: this node's term has ended."""
         self._reign = None
+        early, self._early = self._early, {}
+        for conn, _ in early.values():
+            conn.error("NOTLEADER this node leads no more")
         for follower in list(self._followers.values()):
             follower.conn.close("this node leads no more")
 
@@ -105,10 +113,25 @@ class Source:
         """A follower wants the log."""
         attach = Attach.read(words)
         if self._reign is None:
-            conn.error("NOTLEADER this node does not lead, or not yet")
+            self._accept_early(conn, attach)
             return
         self._drop(conn.peer)
         self._tasks.start(self._attach(conn, attach, self._reign), "attaching a follower")
+
+    def _accept_early(self, conn: PeerConnection, attach: Attach) -> None:
+        """Keep a call until this node leads, or the caller gives up, which it does in bounded time."""
+        if self._election.epoch() == 0:
+            conn.error("NOTLEADER this node does not lead")
+            return
+        before = self._early.pop(conn.peer, None)
+        if before is not None:
+            before[0].close("the follower has connected again")
+        self._early[conn.peer] = (conn, attach)
+        conn.lost = lambda _: self._gone_early(conn)
+
+    def _gone_early(self, conn: PeerConnection) -> None:
+        if self._early.get(conn.peer, (None,))[0] is conn:
+            del self._early[conn.peer]
 
     def _drop(self, member: str) -> None:
         """What an older connection of a follower has acknowledged counts no more."""
