@@ -65,6 +65,10 @@ class HandOver:
             raise NotHandedOver(f"no other member of the sync set {why}")
         return willing
 
+    def abandon(self, why: str) -> None:
+        """Tile38 is gone: let a connected member lead at once; this node does not lead any more."""
+        self.election.abandon(why, self.members.names - self.unwilling())
+
     async def _leave_the_trap(self) -> None:
         """Lengthen a log that Tile38 would cut when it follows; later that needs the fence lifted."""
         size = await self.local.role_offset()

@@ -1,4 +1,13 @@
-"""The local Tile38, looked at often: does it answer, and how long is its log?"""
+"""The local Tile38, looked at all the time: is it there, and how long is its log?
+
+Three things look alike from outside, and mean different things.  A server that
+is I{gone} refuses or resets connections: it has the grace to come back.  One
+that I{hangs} (frozen, swapped out, its machine's disk stuck) answers nobody, and
+is as good as gone.  One that is I{busy} (a long search, and a write behind it that
+keeps all others waiting) answers no command either, at times not even C{PING} (4 of
+25 under load), for replies wait for the same lock; but it still accepts connections
+and closes them when asked to.  So L{Tile38.knock} tells busy from hanging.
+"""
 
 from __future__ import annotations
 
@@ -10,54 +19,75 @@ from twisted.logger import Logger
 from tile38cm.tasks import Tasks, pause
 from tile38cm.tile38 import Refused, Tile38, Tile38Error
 
-#: Seconds between looks.
+#: Seconds between questions for the log's size.
 EVERY = 0.1
-#: Seconds without an answer after which Tile38 is taken for dead or hanging.
-GRACE = 0.5
+#: Seconds between looks at the clock.
+STEP = 0.05
+#: A look that comes later than this (seconds) was late by our own fault: no more is counted as silence.
+LONGEST_STEP = 2 * STEP
+#: Seconds without an answer after which Tile38 is knocked at.
+SUSPECT = 0.1
+#: Seconds for which a busy server may keep everybody waiting; then it is of no use, alive or not.
+BUSY_LIMIT = 30.0
 
 
 class LocalHealth:
     """Asks the local Tile38 for its role and offset, for ever.
 
-    @ivar alive: whether it answered lately.
+    @param grace: seconds of silence after which it is taken for dead.
+    @ivar alive: whether it is there.
     @ivar log_size: as it said last; grows only, as long as it is the same log.
     """
 
     _log = Logger()
 
-    def __init__(self, local: Tile38, clock: IReactorTime) -> None:
+    def __init__(self, local: Tile38, clock: IReactorTime, grace: float) -> None:
         self._local = local
         self._clock = clock
+        self._grace = grace
         self._tasks = Tasks()
-        self._answered = 0.0
+        #: Seconds without a sign of life, as far as we were awake to see one.
+        self._silent = 0.0
+        self._looked = 0.0
+        #: When the question was asked that is open now.
+        self._asked: float | None = None
+        self._knocking = False
+        #: Why the last question failed; empty: it did not.
+        self._trouble = ""
         self.alive = False
         self.log_size = 0
-        #: Told when it stopped answering (with the reason), or answers again (with nothing).
+        #: Told when it is taken for dead (with the reason), or answers again (with nothing).
         self.on_change: Callable[[str], None] = lambda _: None
         #: Told when the log became shorter: it is another log now.
         self.on_shorter: Callable[[], None] = lambda: None
 
     def start(self) -> None:
         """Begin to look."""
-        self._answered = self._clock.seconds()
-        self._tasks.keep(self._run, self._clock, "watching the local Tile38")
+        self._looked = self._clock.seconds()
+        self._tasks.keep(self._ask, self._clock, "watching the local Tile38")
+        self._tasks.keep(self._judge, self._clock, "judging the local Tile38")
 
     async def stop(self) -> None:
         """Look no more."""
         await self._tasks.cancel()
 
-    async def _run(self) -> None:
+    # -- asking ---------------------------------------------------------------
+
+    async def _ask(self) -> None:
         while True:
+            self._asked = self._clock.seconds()
             try:
-                self._good(await self._local.role_offset())
+                self._good(await self._local.watched_offset(BUSY_LIMIT))
             except Refused:
                 self._good(None)  # never synced: it answers, but tells nothing of itself
             except Tile38Error as e:
-                self._bad(str(e))
+                self._trouble = str(e)
+            finally:
+                self._asked = None
             await pause(self._clock, EVERY)
 
     def _good(self, offset: int | None) -> None:
-        self._answered = self._clock.seconds()
+        self._trouble, self._silent = "", 0.0
         if offset is not None:
             shorter, self.log_size = offset < self.log_size, offset
             if shorter:
@@ -67,8 +97,36 @@ class LocalHealth:
             self._log.info("the local Tile38 answers")
             self.on_change("")
 
-    def _bad(self, why: str) -> None:
-        if self.alive and self._clock.seconds() - self._answered > GRACE:
-            self.alive = False
-            self._log.warn("the local Tile38 does not answer: {why}", why=why)
-            self.on_change(why)
+    # -- judging --------------------------------------------------------------
+
+    async def _judge(self) -> None:
+        while True:
+            await pause(self._clock, STEP)
+            now = self._clock.seconds()
+            self._silent += min(now - self._looked, LONGEST_STEP)
+            self._looked = now
+            if self._suspect(now) and not self._knocking:
+                self._knocking = True
+                self._tasks.start(self._knock(), "knocking at the local Tile38")
+            if self.alive and self._silent > self._grace:
+                self._gone(self._trouble or f"it hangs: nothing was heard for {self._silent:.2g} s")
+
+    def _suspect(self, now: float) -> bool:
+        """Whether it keeps us waiting, without having said that it is gone or loads its log."""
+        return not self._trouble and self._asked is not None and now - self._asked > SUSPECT
+
+    async def _knock(self) -> None:
+        try:
+            await self._local.knock(BUSY_LIMIT)
+        except Tile38Error as e:
+            self._log.debug("the local Tile38 does not open: {e}", e=str(e))
+        else:
+            if not self._trouble:
+                self._silent = 0.0
+        finally:
+            self._knocking = False
+
+    def _gone(self, why: str) -> None:
+        self.alive = False
+        self._log.warn("the local Tile38 does not answer: {why}", why=why)
+        self.on_change(why)

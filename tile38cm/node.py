@@ -89,7 +89,7 @@ class Node:
         services = (settings.writer_service, settings.reader_service)
         self.discovery = Discovery(self.consul, services, settings.lock_prefix, reactor)
         self.tile38 = Tile38(reactor, self.endpoint_to(settings.server), settings.server_password)
-        self.health = LocalHealth(self.tile38, reactor)
+        self.health = LocalHealth(self.tile38, reactor, settings.server_grace)
         self._build_replication()
         self._build_election()
         self._build_proxies()
@@ -162,7 +162,7 @@ class Node:
                 self.dialer,
                 self.reach,
                 lambda: self.discovery.view,
-                lambda: self.replica.ready and not settings.tags.noread,
+                lambda: self.replica.ready and self.health.alive and not settings.tags.noread,
                 settings.tags.zone,
             )
         )
@@ -299,7 +299,8 @@ class Node:
 
     def _local_changed(self, why: str) -> None:
         if why:
-            self.election.resign(f"its Tile38 does not answer: {why}")
+            self.hand_over.abandon(f"its Tile38 does not answer: {why}")
+        self.routes.tell()
         self.announce_soon()
 
     def _unwilling(self) -> frozenset[str]:
@@ -352,7 +353,7 @@ class Node:
         leading = leadership.role is Role.LEADER
         return {
             "role": leadership.role.value,
-            "ready": self.replica.ready and not leading and not self.settings.tags.noread,
+            "ready": self.routes.readable() and not leading,
             "shrunk": self.state.now.shrunk,
             "nofailover": self.settings.tags.nofailover,
             "nosync": self.settings.tags.nosync,

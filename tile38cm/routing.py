@@ -153,6 +153,10 @@ class NodeRoutes(Listeners):
             return None
         return now.leader, now.epoch, around.reach(address, around.writer_service)
 
+    def readable(self) -> bool:
+        """Whether the local Tile38 may be read."""
+        return self._around.ready()
+
     def writer(self) -> Target | None:
         """The leader, or nobody."""
         now, around = self._leadership, self._around

@@ -98,6 +98,8 @@ class Settings:
     reader: Address
     bridge: Address = Address("127.0.0.1", 0)
     server_password: Secret | None = None
+    #: So long a Tile38 that is gone, or hangs, may be missing before another node leads.
+    server_grace: float = 0.5
     consul: ConsulSettings = ConsulSettings()
     #: Without a trailing slash.
     lock_prefix: str = "_locks/tile38/cluster/manager"

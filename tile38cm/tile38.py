@@ -1,8 +1,9 @@
 """The client of the local Tile38 server: asks, orders, and never waits for ever.
 
-One connection, made again by itself, carries everything except C{FOLLOW}: that
-command answers only when the leader to be has answered Tile38's own questions,
-so it has a connection of its own, and the leader to be may ask meanwhile.
+One connection, made again by itself, carries nearly everything.  C{FOLLOW}
+answers only when the leader to be has answered Tile38's own questions, so it has
+a connection of its own, and the leader to be may ask meanwhile; and whether the
+server is there is asked on a third one, where nothing slow stands in front.
 
 Only txredisapi's protocol is used.  Its connection pool keeps time with the
 global reactor; Twisted's L{ClientService} does the same work with ours.
@@ -16,8 +17,10 @@ from typing import Any
 from attrs import field, frozen
 from twisted.application.internet import ClientService
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.endpoints import connectProtocol
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from txredisapi import RedisError, RedisProtocol, ResponseError
@@ -134,15 +137,52 @@ class _Conversations(Factory):
         return _Conversation(self._password)
 
 
+class _Knock(Protocol):
+    """A connection on which nothing is asked but its end.
+
+    C{QUIT} in Tile38's own framing has no reply, and so waits for no lock: a reply
+    to anything, C{PING} included, has the log written out before, for which Tile38
+    needs the lock that a long search may hold (C{netServe} in its server.go).
+    """
+
+    def __init__(self) -> None:
+        self.opened: Deferred[None] = Deferred()
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.write(b"$4 QUIT\r\n")
+
+    def dataReceived(self, data: bytes) -> None:
+        self._end(None)  # with -o resp it says +OK
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._end(None if reason.check(ConnectionDone) else reason)
+
+    def _end(self, problem: Failure | None) -> None:
+        if not self.opened.called:
+            self.opened.callback(None) if problem is None else self.opened.errback(problem)
+
+    def abort(self) -> None:
+        """Close at once."""
+        assert self.transport is not None
+        self.transport.abortConnection()  # type: ignore[attr-defined]  # TCP has it
+
+
 class _Link:
     """One connection that comes back by itself and is logged in before use."""
 
-    def __init__(self, clock: IReactorTime, endpoint: IStreamClientEndpoint, password: Secret | None) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        endpoint: IStreamClientEndpoint,
+        password: Secret | None,
+        longest_retry: float = LONGEST_RETRY,
+    ) -> None:
         self._clock = clock
         self._service = ClientService(
             endpoint,
             _Conversations(password),
-            retryPolicy=lambda failures: min(FIRST_RETRY * 2.0 ** min(failures, 10), LONGEST_RETRY),
+            retryPolicy=lambda failures: min(FIRST_RETRY * 2.0 ** min(failures, 10), longest_retry),
             clock=clock,
         )
 
@@ -192,6 +232,11 @@ class _Link:
             raise
 
 
+def _offset(role: Any) -> int:
+    """The size of the log in what C{ROLE} answers, on a leader or a follower."""
+    return int(role[1] if role[0] == "master" else role[4])
+
+
 def _encoded(word: Word) -> bytes:
     return word if isinstance(word, bytes) else str(word).encode()
 
@@ -212,19 +257,21 @@ class Tile38:
     ) -> None:
         self.endpoint = endpoint
         self.password = password
+        self._clock = clock
         self._timeout = timeout
         self._link = _Link(clock, endpoint, password)
         self._follow_link = _Link(clock, endpoint, password)
+        self._watch_link = _Link(clock, endpoint, password, FIRST_RETRY)
 
     def start(self) -> None:
         """Begin to connect; commands may be given at once."""
-        self._link.start()
-        self._follow_link.start()
+        for link in (self._link, self._follow_link, self._watch_link):
+            link.start()
 
     async def stop(self) -> None:
         """Close the connections; unanswered commands fail with L{Unreachable}."""
-        await self._link.stop()
-        await self._follow_link.stop()
+        for link in (self._link, self._follow_link, self._watch_link):
+            await link.stop()
 
     async def command(self, *words: Word) -> Any:
         """The reply to any short command: text, whole number, list or L{None}."""
@@ -252,8 +299,29 @@ class Tile38:
 
     async def role_offset(self) -> int:
         """The size of the log by C{ROLE}, the cheapest command that tells it."""
-        reply = await self.command("ROLE")
-        return int(reply[1] if reply[0] == "master" else reply[4])
+        return _offset(await self.command("ROLE"))
+
+    async def watched_offset(self, timeout: float) -> int:
+        """As L{role_offset}, on a connection of its own that is made again quickly."""
+        return _offset(await self._watch_link.ask(timeout, "ROLE"))
+
+    async def knock(self, timeout: float) -> None:
+        """Returns when the server has shown that it runs, however busy it is.
+
+        Fails with L{Unreachable} if nothing happens within C{timeout} seconds.
+        """
+        knock = _Knock()
+        connecting = connectProtocol(self.endpoint, knock)
+        try:
+            await within(connecting, timeout, self._clock)
+            await within(knock.opened, timeout, self._clock)
+        except CancelledError:
+            raise
+        except Exception as error:  # as with a link, they have no common base
+            raise Unreachable(f"Tile38 does not open: {error}") from error
+        finally:
+            if knock.connected:
+                knock.abort()
 
     async def follow(self, address: Address) -> None:
         """Follow that leader, which must answer; does nothing if it is followed already."""

@@ -167,20 +167,6 @@ class LeaderTests(SynchronousTestCase):
             self.assertEqual(load.acknowledged - lab.wait_same("frozen"), set())
             self.assertEqual(load.errors, [])
 
-    def test_tile38_killed(self) -> None:
-        """A leader whose Tile38 alone dies lets another one lead at once."""
-        with settled_lab() as lab:
-            leader = lab.wait_settled()
-            stay = lab.others(leader)
-            with load_through(lab, "tile38-killed", lab.nodes) as load:
-                leader.tile38.kill()
-                wait_for(lambda: lab.status()["leader"] != leader.id, "another leader", 15)
-                load.wait_writes(50)
-                leader.tile38.start()
-                self.assertIn(lab.wait_settled(), stay)
-            self.assertEqual(load.acknowledged - lab.wait_same("tile38-killed"), set())
-            self.assertEqual(load.errors, [])
-
 
 class AllTests(SynchronousTestCase):
     """The whole cluster goes and comes back"""

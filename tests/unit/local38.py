@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.error import ConnectionLost, ConnectionRefusedError
+from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError
 from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -97,10 +97,15 @@ class Talk(StringTransport):
         self._parser = RequestParser(1 << 30)
 
     def write(self, data: bytes) -> None:
+        if data == b"$4 QUIT\r\n":
+            self._way.asked.append(b"QUIT")
+            if not self._way.frozen:
+                self._way.clock.callLater(0, self._hang_up)
+            return
         self._parser.feed(data)
         while isinstance(request := self._parser.next(), Request):
             self._way.asked.append(request.args[0])
-            if self._way.frozen:
+            if self._way.frozen or self._way.busy:
                 continue
             reply = self._way.server.answer(request.args, self._channel)
             if request.args[0] == b"AOF" and reply.startswith(b"+OK"):
@@ -114,6 +119,11 @@ class Talk(StringTransport):
     def _deliver(self, data: bytes) -> None:
         if not self.disconnecting:
             self._protocol.dataReceived(data)
+
+    def _hang_up(self) -> None:
+        if not self.disconnecting:
+            self.disconnecting = True
+            self._protocol.connectionLost(Failure(ConnectionDone()))
 
     def abortConnection(self) -> None:
         self.aborted = True
@@ -138,7 +148,8 @@ class LocalWay:
     def __init__(self, server: LocalServer | None = None, clock: Clock | None = None) -> None:
         self.clock = clock or Clock()
         self.server = server or LocalServer()
-        self.refusing = self.frozen = False
+        #: Nobody listens; it does nothing; it answers no command, but runs.
+        self.refusing = self.frozen = self.busy = False
         #: The names of all commands that came.
         self.asked: list[bytes] = []
         self.client = Tile38(self.clock, self)

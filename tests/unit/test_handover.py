@@ -111,6 +111,15 @@ class HandOverTests(SynchronousTestCase):
         lead.take("D")
         self.assertEqual(self.successResultOf(task), "D")
 
+    def test_without_tile38(self) -> None:
+        """A leader whose Tile38 is gone releases whoever is connected and willing, and asks Tile38 nothing."""
+        for unwilling, heirs in (("", ["C"]), ("C", ["D"]), ("CD", [])):
+            lead = Lead()
+            lead.unwilling = frozenset(unwilling)
+            lead.way.asked.clear()
+            lead.hand_over.abandon("it is gone")
+            self.assertEqual((self.released(lead), lead.way.asked), (heirs, []))
+
     def test_waits_for_everything(self) -> None:
         """A member that lacks bytes is released when it has them, not before."""
         lead = Lead()

@@ -6,8 +6,9 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.unit.local38 import LocalWay
-from tile38cm.health import EVERY, GRACE, LocalHealth
-from tile38cm.tile38 import ANSWER_TIMEOUT
+from tile38cm.health import BUSY_LIMIT, EVERY, STEP, SUSPECT, LocalHealth
+
+GRACE = 0.5
 
 
 class HealthTests(SynchronousTestCase):
@@ -17,7 +18,7 @@ class HealthTests(SynchronousTestCase):
         self.way = LocalWay()
         self.way.server.log = b"x" * 50
         self.way.client.start()
-        self.health = LocalHealth(self.way.client, self.way.clock)
+        self.health = LocalHealth(self.way.client, self.way.clock, GRACE)
         self.changes: list[str] = []
         self.shorter: list[int] = []
         self.health.on_change = self.changes.append
@@ -48,21 +49,59 @@ class HealthTests(SynchronousTestCase):
         self.assertEqual((self.health.alive, self.changes), (True, [""]))
 
     def test_dead(self) -> None:
-        """A longer one is told once, with a reason, and its end too."""
+        """A longer one is told once, right after the grace, with a reason, and its end too."""
         self.way.refusing = True
         self.way.server.cut()
-        self.way.wait(GRACE * 3)
+        self.way.wait(GRACE + 3 * STEP)
         self.assertEqual((self.health.alive, len(self.changes)), (False, 2))
-        self.assertTrue(self.changes[1])
+        self.assertIn("refused", self.changes[1])
+        self.way.wait(5)
         self.way.refusing = False
-        self.way.wait(2)
+        self.way.wait(0.3)
         self.assertEqual((self.health.alive, self.changes[2:]), (True, [""]))
 
     def test_hanging(self) -> None:
-        """One that accepts and does not answer is found dead in the end."""
+        """One that accepts connections and does nothing else is found dead as soon."""
         self.way.frozen = True
-        self.way.wait(ANSWER_TIMEOUT + GRACE)
+        self.way.wait(GRACE + EVERY + 3 * STEP)
         self.assertFalse(self.health.alive)
+        self.assertIn("hangs", self.changes[1])
+
+    def test_comes_back_from_hanging(self) -> None:
+        """It lives when it answers again."""
+        self.way.frozen = True
+        self.way.wait(5)
+        self.way.frozen = False
+        self.way.server.cut()
+        self.way.wait(1)
+        self.assertEqual((self.health.alive, self.changes[2:]), (True, [""]))
+
+    def test_busy(self) -> None:
+        """One that answers nothing, but still closes connections when asked to, is left in peace."""
+        self.way.busy = True
+        self.way.wait(BUSY_LIMIT * 0.9)
+        self.assertEqual((self.health.alive, self.changes), (True, [""]))
+        self.assertIn(b"QUIT", self.way.asked)
+
+    def test_busy_for_too_long(self) -> None:
+        """Not for ever: a server that keeps everybody waiting is of no use."""
+        self.way.busy = True
+        self.way.wait(BUSY_LIMIT + 2)
+        self.assertFalse(self.health.alive)
+
+    def test_no_knocks_in_peace(self) -> None:
+        """A server that answers is not knocked at."""
+        self.way.wait(5)
+        self.assertEqual(set(self.way.asked), {b"ROLE"})
+
+    def test_frozen_ourselves(self) -> None:
+        """What a manager does not hear while it is frozen itself is no silence of the server."""
+        self.way.frozen = True
+        self.way.wait(SUSPECT)
+        self.way.clock.advance(60)
+        self.way.frozen = False
+        self.way.wait(GRACE * 0.5)
+        self.assertEqual(self.changes, [""])
 
     def test_tells_nothing_of_itself(self) -> None:
         """A follower that was never in sync refuses to tell, but lives."""
@@ -71,7 +110,7 @@ class HealthTests(SynchronousTestCase):
         self.assertEqual((self.health.alive, self.changes, self.health.log_size), (True, [""], 50))
 
     def test_loading(self) -> None:
-        """One that loads its log does not serve, and is dead so long."""
+        """One that loads its log does not serve, and is dead so long, though it runs."""
         self.way.server.refuses[b"ROLE"] = "LOADING Tile38 is loading the dataset in memory"
         self.way.wait(2)
         self.assertFalse(self.health.alive)

@@ -164,18 +164,20 @@ class ClientTests(SynchronousTestCase):
 
     def test_password(self) -> None:
         """Each connection logs in before anything else, without waiting."""
+        before = len(self.endpoint.talks)
         self.client = self.make(Secret("sesame"))
         asked = self.ask("PING")
-        talk = self.endpoint.talks[2]
+        talk = self.endpoint.talks[before]
         self.assertEqual(talk.sent(), encode_request([b"AUTH", b"sesame"]) + encode_request([b"PING"]))
         talk.say(b"+OK\r\n+PONG\r\n")
         self.assertEqual(self.successResultOf(asked), "PONG")
 
     def test_password_refused(self) -> None:
         """What is refused for want of a password is told, and the connection begins anew."""
+        before = len(self.endpoint.talks)
         self.client = self.make(Secret("wrong"))
         asked = self.ask("SERVER")
-        talk = self.endpoint.talks[2]
+        talk = self.endpoint.talks[before]
         talk.say(b"-ERR invalid password\r\n-ERR authentication required\r\n")
         self.assertEqual(self.failureResultOf(asked, Refused).value.text, "authentication required")
         self.assertTrue(talk.transport.disconnected)
@@ -189,6 +191,54 @@ class ClientTests(SynchronousTestCase):
             asked = Deferred.fromCoroutine(self.client.role_offset())
             self.endpoint.talks[0].say(reply)
             self.assertEqual(self.successResultOf(asked), offset)
+
+    def test_watching_has_its_own_connection(self) -> None:
+        """What is asked to see whether the server is there stands behind nothing else."""
+        asked = Deferred.fromCoroutine(self.client.watched_offset(1.0))
+        self.assertEqual(self.endpoint.talks[0].sent(), b"")
+        self.assertEqual(self.endpoint.talks[2].sent(), encode_request([b"ROLE"]))
+        self.endpoint.talks[2].say(b"*3\r\n$6\r\nmaster\r\n:104\r\n*0\r\n")
+        self.assertEqual(self.successResultOf(asked), 104)
+
+    def test_watched_connection_comes_back_soon(self) -> None:
+        """However long the server was away, it is tried again several times in a tenth of a second."""
+        self.endpoint.refuse = True
+        self.endpoint.talks[2].lose()
+        self.clock.pump([0.05] * 200)
+        self.endpoint.refuse = False
+        before = len(self.endpoint.talks)
+        self.clock.pump([0.05] * 2)
+        self.assertEqual(len(self.endpoint.talks), before + 1)
+
+    def knock(self) -> tuple[Deferred[None], Talk]:
+        """Knock; the server's end."""
+        knocking = Deferred.fromCoroutine(self.client.knock(0.5))
+        talk = self.endpoint.talks[-1]
+        self.assertEqual(talk.sent(), b"$4 QUIT\r\n")
+        return knocking, talk
+
+    def test_knock(self) -> None:
+        """A server that closes, or says anything, runs."""
+        knocking, talk = self.knock()
+        self.assertNoResult(knocking)
+        talk.transport.loseConnection()
+        self.successResultOf(knocking)
+        knocking, talk = self.knock()
+        talk.say(b"+OK\r\n")
+        self.successResultOf(knocking)
+        self.assertTrue(talk.transport.disconnected)
+
+    def test_knock_in_vain(self) -> None:
+        """One that refuses, resets, or does nothing in time does not."""
+        knocking, talk = self.knock()
+        talk.lose()
+        self.failureResultOf(knocking, Unreachable)
+        knocking, talk = self.knock()
+        self.clock.advance(0.6)
+        self.failureResultOf(knocking, Unreachable)
+        self.assertTrue(talk.transport.disconnected)
+        self.endpoint.refuse = True
+        self.failureResultOf(Deferred.fromCoroutine(self.client.knock(0.5)), Unreachable)
 
 
 class ServerInfoTests(SynchronousTestCase):

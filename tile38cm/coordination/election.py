@@ -249,6 +249,28 @@ class Election(Office):
         self.tick()
         return True
 
+    def abandon(self, reason: str, heirs: frozenset[str]) -> None:
+        """The log cannot grow any more: let whoever has most of it lead at once.
+
+        What clients were told every member of the set has, so any may be released;
+        the rest of the log was never shown to anybody.  Where nobody is fit, or nobody
+        takes over within a lease, the term is given up.
+
+        @param heirs: who may be released.
+        """
+        term = self._core.term
+        if term is None or term.final is not None:
+            return
+        acked = {m: term.ledger.acked(m) for m in term.required() & heirs}
+        most = max(acked.values(), default=-1)
+        if not term.opened or not acked or most < term.exposed:
+            self.resign(reason)
+            return
+        term.heirs = frozenset(m for m, offset in acked.items() if offset == most)
+        term.ends, term.why = self._core.now() + self._core.lease, reason
+        self._machine.hand_over(most)
+        self.tick()
+
     def force(self) -> bool:
         """Lead alone from now on: an operator has decided, and answers for what is lost.
 
@@ -318,6 +340,9 @@ class Election(Office):
             self._machine.begin_open()
         if term.final is not None and term.released is None:
             self._release(term)
+        if now >= term.ends:
+            self.resign(term.why)
+            return
         self._reconsider(term, now)
         self._notice_block(term, now)
         open_now = self.gate_open()

@@ -56,6 +56,9 @@ class Term:
     final: int | None = None
     heirs: frozenset[str] | None = None
     released: str | None = None
+    #: When the term is given up, whatever has become of its heirs; and why.
+    ends: float = float("inf")
+    why: str = ""
     #: The largest offset whose reply a client has been given.
     exposed: int = 0
     next_beat: float = float("-inf")

@@ -30,6 +30,7 @@ def settings_from(values: Mapping[str, Value]) -> Settings:
         reader=Address(plain["bind.addr.follower"], plain["bind.port.follower"]),
         bridge=Address(plain["bridge.addr"], plain["bridge.port"]),
         server_password=_server_password(values, plain),
+        server_grace=plain["server.grace"],
         consul=consul,
         lock_prefix=plain["consul.lock.prefix"],
         dogstatsd=Address(plain["dogstatsd.addr"], plain["dogstatsd.port"]),

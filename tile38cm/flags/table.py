@@ -44,10 +44,11 @@ _CONSUL = "Consul"
 _SERVICES = "Registration in Consul's catalog"
 _TLS = "TLS"
 _CLUSTER = "Who leads, and what an acknowledgement means"
+_DETECTION = "Failure detection"
 _LIMITS = "Limits"
 _OUT = "Metrics and logs"
 
-GROUPS = (_NODE, _SERVER, _LISTEN, _CONSUL, _SERVICES, _TLS, _CLUSTER, _LIMITS, _OUT)
+GROUPS = (_NODE, _SERVER, _LISTEN, _CONSUL, _SERVICES, _TLS, _DETECTION, _CLUSTER, _LIMITS, _OUT)
 
 _HOUR = 3600.0
 
@@ -199,7 +200,13 @@ FLAGS: tuple[Flag, ...] = (
         "With --tls files: the authorities that clients and peers must be signed by (PEM).", values.path,
     ),
     Flag(
-        "lease", "TILE38CM_LEASE", "1s", "DURATION", _CLUSTER,
+        "server.grace", "TILE38CM_SERVER_GRACE", "500ms", "DURATION", _DETECTION,
+        "How long the local Tile38 may be gone or hang, from 100ms to 60s, before another node leads. "
+        "One that is only busy is left in peace.",
+        values.duration(0.1, 60.0),
+    ),
+    Flag(
+        "lease", "TILE38CM_LEASE", "1s", "DURATION", _DETECTION,
         "How long a follower promises not to lead, from 100ms to 60s; the same on all nodes. "
         "A lost leader is replaced in about twice this.",
         values.duration(0.1, 60.0),

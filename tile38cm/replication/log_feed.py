@@ -22,8 +22,8 @@ from tile38cm.wire.resp import encode_request
 RELEASE_AFTER = 0.02
 #: So many bytes of the log are remembered, to know it again.
 REMEMBERED = 512
-#: Tries to connect to the local Tile38 before the log is given up for lost.
-CONNECT_TRIES = 3
+#: Seconds between tries to read the log; whether its server is dead is decided elsewhere.
+RETRY = 0.05
 
 
 class Sink(TypingProtocol):
@@ -57,7 +57,6 @@ class LogFeed:
         self._connecting: Deferred[_Reader] | None = None
         self._paused = False
         self._stopped = False
-        self._failures = 0
         self._last = b""
         self._tasks = Tasks()
         #: How often C{PUBLISH} was found in the middle of a command.
@@ -95,18 +94,12 @@ class LogFeed:
 
     def _not_connected(self, failure: Failure) -> None:
         if failure.check(CancelledError) is None:
-            self._failed(failure.getErrorMessage())
+            self._failed()
 
-    def _failed(self, why: str) -> None:
+    def _failed(self) -> None:
         self._reader = None
-        if self._stopped:
-            return
-        self._failures += 1
-        if self._failures >= CONNECT_TRIES:
-            self._stopped = True
-            self._sink.ended(f"the local log cannot be read: {why}", False)
-        else:
-            self._clock.callLater(0.05 * self._failures, self._again)
+        if not self._stopped:
+            self._clock.callLater(RETRY, self._again)
 
     def _again(self) -> None:
         """Go on where it ended, if it is still the same log: a rewrite of the log cuts its streams."""
@@ -117,8 +110,8 @@ class LogFeed:
         last = self._last
         try:
             found = await self._local.aofmd5(self._pos - len(last), len(last)) if last else ""
-        except Tile38Error as e:
-            self._failed(str(e))
+        except Tile38Error:
+            self._failed()
             return
         if last and found != md5(last, usedforsecurity=False).hexdigest():
             self.refused("it does not hold what it held")
@@ -139,7 +132,6 @@ class LogFeed:
 
     def chunks(self, chunks: list[Chunk]) -> None:
         """Whole commands have come."""
-        self._failures = 0
         for chunk in chunks:
             if chunk.count:
                 self._pos += chunk.count
@@ -156,7 +148,7 @@ class LogFeed:
     def refused(self, why: str) -> None:
         """Tile38 will not give the log from here: it is shorter, or another one."""
         if why.startswith("LOADING"):
-            self._failed(why)  # it was started again, and says nothing of its log yet
+            self._failed()  # it was started again, and says nothing of its log yet
         elif why.startswith("ERR authentication"):
             self.shut_out(why)
         elif not self._stopped:
@@ -169,9 +161,9 @@ class LogFeed:
             self._stopped = True
             self._sink.ended(f"the local log cannot be read: {why}", False)
 
-    def lost(self, why: str) -> None:
+    def lost(self) -> None:
         """The connection broke."""
-        self._failed(why)
+        self._failed()
 
 
 class _Reader(Protocol):
@@ -248,4 +240,4 @@ class _Reader(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if not self._done:
             self._done = True
-            self._feed.lost(reason.getErrorMessage())
+            self._feed.lost()

@@ -475,6 +475,66 @@ class EndTests(SynchronousTestCase):
         member.wait(LEASE)
         self.assertEqual(len(member.asked("beat")), before)
 
+    def abandoned(self, *acked: tuple[str, int], exposed: int = 100, heirs: str = "CDE") -> Member:
+        """C{B} led a set of all that acknowledged something, until its Tile38 died."""
+        member = Member()
+        member.lead(status("A", "B", *(name for name, _ in acked)))
+        for name, offset in acked:
+            member.promise_of(name, offset)
+        member.election.exposed(exposed)
+        member.election.abandon("it is gone", frozenset(heirs))
+        return member
+
+    def test_abandon_releases_who_has_most(self) -> None:
+        """At once, although the log may be longer: of what nobody was shown nothing need survive."""
+        member = self.abandoned(("C", 100), ("D", 120), ("E", 100))
+        self.assertEqual(member.asked("release"), [("D", 2)])
+        self.assertFalse(member.election.gate_open())
+        self.assertIs(member.election.leadership.role, Role.LEADER)
+
+    def test_abandon_without_an_heir(self) -> None:
+        """Where nobody may be released, or has what clients were told, the promises have to run out."""
+        for member in (
+            self.abandoned(("C", 100), exposed=101),
+            self.abandoned(("C", 100), heirs=""),
+            self.abandoned(("C", 100), heirs="D"),
+            self.abandoned(),
+        ):
+            self.assertEqual(member.asked("release"), [])
+            self.assertIs(member.election.leadership.role, Role.FOLLOWER)
+
+    def test_abandon_in_vain(self) -> None:
+        """If nobody takes over within a lease, this node leads no more all the same."""
+        member = self.abandoned(("C", 100))
+        member.wait(LEASE * 0.9)
+        self.assertIs(member.election.leadership.role, Role.LEADER)
+        member.wait(LEASE * 0.2)
+        self.assertIs(member.election.leadership.role, Role.FOLLOWER)
+        self.assertEqual(member.election.leadership.reason, "it is gone")
+
+    def test_abandon_while_the_set_changes(self) -> None:
+        """Whoever joins the set or leaves it is released only when that is certain."""
+        member = Member()
+        member.lead(status("A", "B", "C", "D"))
+        member.promise_of("D", 100)
+        self.assertFalse(member.election.expel("C"))
+        member.election.abandon("it is gone", frozenset("CD"))
+        self.assertEqual(member.asked("release"), [])
+        (settlement,) = member.last("change")
+        member.election.change_settled(settlement, True, settlement.attempt(lambda: "n"), 21)
+        self.assertEqual(member.asked("release"), [("D", 2)])
+
+    def test_abandon_at_any_time(self) -> None:
+        """Who does not lead has nothing to give away; who is about to gives the term up."""
+        member = Member()
+        member.election.abandon("it is gone", frozenset("C"))
+        member.follow(status("A", "B", "C"))
+        member.election.abandon("it is gone", frozenset("C"))
+        self.assertIs(member.election.leadership.role, Role.FOLLOWER)
+        member.win()
+        member.election.abandon("it is gone", frozenset("C"))
+        self.assertEqual((member.asked("release"), member.election.epoch()), ([], 0))
+
     def test_stop_at_any_time_is_final(self) -> None:
         """Whatever arrives after the stop, nothing more is asked of the world, and nothing fails."""
         for stage in ("starting", "following", "standing", "claiming", "taking over", "leading"):

@@ -128,6 +128,14 @@ def resign(world: World, name: str) -> None:
         node.election.resign("its Tile38 was started again")
 
 
+def abandon(world: World) -> None:
+    """A leader's Tile38 is gone for a while, and another member is to lead at once."""
+    for node in world.gates():
+        if not node.stalled:
+            world.note(f"{node.name} lets another one lead")
+            node.election.abandon("its Tile38 is gone", frozenset(world.nodes) - {node.name})
+
+
 def _awake(node: Node) -> bool:
     return node.up and not node.stalled
 
@@ -192,6 +200,7 @@ TROUBLES: tuple[tuple[Trouble, float], ...] = (
     (_isolate, 0.7),
     (_change_weather, 1.0),
     (hand_over, 0.7),
+    (abandon, 0.7),
     (_leave, 0.3),
     (_resign, 0.3),
     (_lose_lock, 0.3),

@@ -64,7 +64,7 @@ class SettingsTests(SynchronousTestCase):
             ack="leader", min_insync="2", insync_timeout="6s", hold_timeout="0s", hold_bytes="1",
             replication_backlog="1MiB", max_clients="7", max_request="1MiB", log_format="json",
             log_level="debug", tag_nosync="true", tag_zone="z", tag_priority="3",
-            replication_ttl_slack="6s",
+            replication_ttl_slack="6s", server_grace="2s",
         )  # fmt: skip
         same = [f.name for f in fields(Settings) if getattr(changed, f.name) == getattr(settings(), f.name)]
         self.assertEqual(same, [])

@@ -184,11 +184,33 @@ class SourceTests(SynchronousTestCase):
     def test_not_leading(self) -> None:
         """Who does not lead, or not any more, says so."""
         self.source.retire()
+        self.member.election.resign("for the test")
         follower = self.attach("C", b"2", b"0")
         self.assertTrue(follower.said()[0].startswith("NOTLEADER"))
         self.source.lead(self.reign)
         follower = Follower("C")
         self.source.accept(follower.conn, [b"2", b"0"])
+        self.source.retire()
+        self.way.settle()
+        self.assertEqual(follower.said(), ["NOTLEADER this node leads no more"])
+
+    def test_too_early(self) -> None:
+        """Who calls while this node takes over is served as soon as it leads, and only once."""
+        self.source.retire()
+        gone, again = self.attach("C", b"2", b"0"), self.attach("C", b"2", b"0")
+        away = self.attach("D", b"2", b"0")
+        away.conn.close("it has gone")
+        self.way.wait(0.2)
+        self.assertEqual((gone.end.aborted, again.said()), (True, []))
+        self.source.lead(self.reign)
+        self.way.settle()
+        self.assertEqual([words[0] for words in again.said()], [b"CONTINUE", b"D"])
+        self.assertEqual(away.said(), [])
+
+    def test_too_early_in_vain(self) -> None:
+        """If it never leads, they are told."""
+        self.source.retire()
+        follower = self.attach("C", b"2", b"0")
         self.source.retire()
         self.way.settle()
         self.assertEqual(follower.said(), ["NOTLEADER this node leads no more"])
@@ -213,12 +235,16 @@ class SourceTests(SynchronousTestCase):
         self.assertEqual(self.lost, [("the local log was rewritten", True)])
 
     def test_log_ends(self) -> None:
-        """So does one that ends."""
+        """So does one that is another one when it can be read again; till then nothing is known."""
         follower = self.attach("C", b"2", b"0")
         self.way.refusing = True
         self.server.cut()
         self.way.wait(3)
-        self.assertEqual([replaced for _, replaced in self.lost], [False])
+        self.assertEqual((self.lost, follower.end.aborted), ([], False))
+        self.server.log = b""
+        self.way.refusing = False
+        self.way.wait(3)
+        self.assertEqual([replaced for _, replaced in self.lost], [True])
         self.assertTrue(follower.end.aborted)
 
     def test_tile38_away(self) -> None:
