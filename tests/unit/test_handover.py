@@ -112,7 +112,7 @@ class HandOverTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(task), "D")
 
     def test_without_tile38(self) -> None:
-        """A leader whose Tile38 is gone releases whoever is connected and willing, and asks Tile38 nothing."""
+        """A leader whose Tile38 is gone releases whoever is connected and willing; Tile38 is not asked."""
         for unwilling, heirs in (("", ["C"]), ("C", ["D"]), ("CD", [])):
             lead = Lead()
             lead.unwilling = frozenset(unwilling)
