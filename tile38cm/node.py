@@ -43,10 +43,10 @@ from tile38cm.peers.connection import PeerConnection
 from tile38cm.peers.dial import PeerDialer
 from tile38cm.peers.heartbeats import Members, Promising
 from tile38cm.peers.messages import BRIDGE, FORWARD, HEARTBEAT, POSITION, report_words
-from tile38cm.proxy.client import Login
 from tile38cm.proxy.limits import Counters, HoldBudget, Limits
 from tile38cm.proxy.listener import Listener
 from tile38cm.proxy.partners import Wire
+from tile38cm.proxy.session import Login
 from tile38cm.proxy.sides import Reader, Writer
 from tile38cm.replication.backlog import Backlog
 from tile38cm.replication.contact import Contact

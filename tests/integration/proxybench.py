@@ -14,9 +14,9 @@ from twisted.trial.unittest import TestCase
 
 from tests.real import RealTile38
 from tests.unit.proxy.fakes import FakeGate, FakeRoutes
-from tile38cm.proxy.client import Login
 from tile38cm.proxy.limits import HoldBudget, Limits
 from tile38cm.proxy.listener import Listener
+from tile38cm.proxy.session import Login
 from tile38cm.proxy.sides import Reader, Writer
 
 

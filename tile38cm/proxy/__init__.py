@@ -4,6 +4,8 @@ L{tile38cm.proxy.listener}
     The factory behind a port: who is let in, and for what.
 L{tile38cm.proxy.client}
     One connection: bytes to requests, replies to bytes.
+L{tile38cm.proxy.session}
+    Who a client is, and the commands that concern nothing else: answered without a server.
 L{tile38cm.proxy.greeting}
     C{HELLO}, which Tile38 does not know and clients begin with.
 L{tile38cm.proxy.conversation}

@@ -7,58 +7,33 @@ to the nodes' own protocol, and then this only passes on what comes.
 
 from __future__ import annotations
 
-import hmac
 from typing import Protocol as Shape
 
-from attrs import frozen
 from twisted.internet.interfaces import IProtocol, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from tile38cm.proxy.conversation import Conversation
-from tile38cm.proxy.exchange import Exchange, State
-from tile38cm.proxy.greeting import Greeting
+from tile38cm.proxy.exchange import Exchange
 from tile38cm.proxy.live import Stream
 from tile38cm.proxy.partners import Wire
+from tile38cm.proxy.session import Login, Session
 from tile38cm.proxy.sides import Side
 from tile38cm.proxy.upstream import Upstream
 from tile38cm.sending import sender
-from tile38cm.settings import Secret
 from tile38cm.wire.commands import Class, Command, classify
-from tile38cm.wire.requests import Foreign, Malformed, Request, RequestParser
-from tile38cm.wire.resp import Output, error, okay
+from tile38cm.wire.forms import RESP
+from tile38cm.wire.live import Talk
+from tile38cm.wire.requests import Answered, Malformed, Request, RequestParser
+from tile38cm.wire.resp import error
 
-_FOREIGN = {
-    "native": b"$%d %b\r\n",
-    "http": b"HTTP/1.1 501 Not Implemented\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b",
-}
-_NOT_SPOKEN = b'{"ok":false,"err":"tile38cm takes RESP and inline commands here, not this protocol"}'
-#: What an unknown client may say: Tile38 answers these before C{AUTH} too.
-_BEFORE_LOGIN = frozenset(("ping", "echo", "output", "auth", "hello", "quit", "healthz"))
 #: Bytes of a request that began in an earlier packet, up to which the next packet is looked at as a whole.
 SHORT = 4096
 #: No transport gives more bytes at once.
 LARGEST_PACKET = 128 * 1024
 _FRAMING = Command("", Class.REFUSED)
-
-
-@frozen
-class Login:
-    """
-    How clients log in.
-
-    @param password: what C{AUTH} must say; C{None}: as a server without one, none is right.
-    @param required: whether clients must log in, as no certificate tells who they are.
-    """
-
-    password: Secret | None = None
-    required: bool = False
-
-    def accepts(self, args: list[bytes]) -> bool:
-        """Whether this C{AUTH} is right."""
-        if self.password is None or len(args) != 2:
-            return False
-        return hmac.compare_digest(args[1], self.password.value.encode())
+_FULL = "ERR max number of clients reached"
+_NO_STREAM = "a live command needs a connection that lasts: use WebSocket, RESP or the native protocol"
 
 
 class House(Shape):
@@ -86,10 +61,10 @@ class Client(Protocol):
     def __init__(self, house: House, side: Side, login: Login, from_peer: bool = False) -> None:
         self._house = house
         self._side = side
-        self._login = login
+        self._session = Session(side, login, trusted=from_peer)
         self._from_peer = from_peer
-        self._logged_in = from_peer or not login.required
-        self._parser = RequestParser(side.limits.max_request, side.limits.max_args)
+        limits = side.limits
+        self._parser = RequestParser(limits.max_request, limits.max_args)
         self._conversation: Conversation | None = None
         self._stream: Stream | None = None
         self._successor: IProtocol | None = None
@@ -100,7 +75,6 @@ class Client(Protocol):
         self._plain = False
         #: It will be the rest of a request that began in an earlier one.
         self._split = False
-        limits = side.limits
         self._whole_packets = limits.max_request >= LARGEST_PACKET and limits.max_args >= 1000
 
     # -- Protocol
@@ -165,6 +139,8 @@ class Client(Protocol):
         """Close once all is sent; a transport waits for its producer first."""
         if not self._closing:
             self._closing = True
+            # TLS ends with what the client says to that.
+            self.transport.resumeProducing()
             self.transport.unregisterProducer()
             self.transport.loseConnection()
 
@@ -184,12 +160,18 @@ class Client(Protocol):
             conversation.proceed()
         self._notice()
 
-    def become_stream(self, upstream: Upstream, first: bytes) -> None:
+    def become_stream(self, upstream: Upstream, asked: Exchange) -> None:
         """Client and server talk directly from here on."""
         self._conversation = None
+        if not asked.form.streams:
+            upstream.drop()
+            self.deliver(asked.form.encode(error(_NO_STREAM, "json"), "json"))
+            self.finish()
+            return
         self.transport.unregisterProducer()
-        self._stream = Stream(self._side, self.transport, upstream, self._stream_ended)
-        self._stream.start(first, self._parser.rest())
+        talk = Talk(asked.form, self._parser, asked.fence)
+        self._stream = Stream(self._side, self.transport, upstream, talk, self._stream_ended)
+        self._stream.start(asked.form.opening, asked.reply)
         self.transport.resumeProducing()
 
     # -- inside
@@ -212,7 +194,7 @@ class Client(Protocol):
         self._plain = (
             conversation is not None
             and not (self._fresh or self._closing or conversation.closed_for_requests)
-            and self._logged_in
+            and self._session.logged_in
             and self._parser.pending <= SHORT
             and self._whole_packets
         )
@@ -221,76 +203,24 @@ class Client(Protocol):
         command = classify(request.args)
         if self._fresh:
             self._fresh = False
-            if command.class_ is Class.PRIVATE and self._give_over(request):
+            if command.class_ is Class.PRIVATE and request.form is RESP and self._give_over(request):
                 return
+            conversation.begin_with(request.form.output)
             if not self._from_peer and not self._house.admits(self):
-                self._settle(conversation, command, "ERR max number of clients reached", last=True)
+                conversation.answer(self._session.settled(request.form, command, _FULL, last=True))
                 return
-        problem = self._problem(command)
-        if problem is not None:
-            self._side.counters.refused += 1
-            self._settle(conversation, command, problem)
-        elif command.name == "auth":
-            self._auth(conversation, command, request.args)
-        elif command.name == "hello":
-            self._hello(conversation, command, request.args)
-        elif command.name == "quit":
-            self._settle(conversation, command, None, last=True)
+        settled = self._session.answer(request, command)
+        if settled is None:
+            conversation.ask(Exchange.of(request, command, self._side.clock.seconds()))
         else:
-            output = _OUTPUTS.get(request.args[-1].lower()) if command.name == "output" else None
-            if output is not None and len(request.args) == 2:
-                self._output(conversation, command, output)
-            else:
-                conversation.ask(Exchange.of(request, command, self._side.clock.seconds()))
+            conversation.answer(settled)
 
-    def _problem(self, command: Command) -> str | None:
-        if not self._logged_in and command.name not in _BEFORE_LOGIN:
-            return "ERR authentication required"
-        if command.class_ is Class.PRIVATE:
-            return "ERR 'tile38cm' must be the first command of a connection between nodes"
-        return self._side.refusal(command)
-
-    def _auth(self, conversation: Conversation, command: Command, args: list[bytes]) -> None:
-        """Answered here, since the server knows only this node's own login."""
-        accepted = self._login.accepts(args)
-        self._logged_in = self._logged_in or accepted
-        self._settle(conversation, command, None if accepted else "ERR invalid password")
-
-    def _hello(self, conversation: Conversation, command: Command, args: list[bytes]) -> None:
-        """Answered here, since the server does not know it."""
-        greeting = Greeting.of(args)
-        problem = greeting.problem
-        if problem is None and greeting.login is not None:
-            self._logged_in = self._logged_in or self._login.accepts(greeting.login)
-            problem = None if self._login.accepts(greeting.login) else "WRONGPASS invalid password"
-        if problem is None and not self._logged_in:
-            problem = "NOAUTH authentication required"
-        exchange = Exchange(b"", command, self._side.clock.seconds(), state=State.SETTLED, problem=problem)
-        if problem is None:
-            exchange.reply = greeting.reply("master" if self._side.gate is not None else "replica")
-        conversation.answer(exchange)
-
-    def _output(self, conversation: Conversation, command: Command, output: Output) -> None:
-        """Answered here, since connections are shared by all clients that chose the same."""
-        exchange = Exchange(b"", command, self._side.clock.seconds(), state=State.SETTLED, output=output)
-        exchange.reply = okay(output)
-        conversation.answer(exchange)
-
-    def _settle(
-        self, conversation: Conversation, command: Command, problem: str | None, last: bool = False
-    ) -> None:
-        exchange = Exchange(b"", command, self._side.clock.seconds(), last=last)
-        exchange.state = State.SETTLED
-        exchange.problem = problem
-        conversation.answer(exchange)
-
-    def _no_request(self, conversation: Conversation, event: Malformed | Foreign) -> None:
+    def _no_request(self, conversation: Conversation, event: Malformed | Answered) -> None:
         """What cannot be read ends the connection, after the replies that are due."""
-        exchange = Exchange(b"", _FRAMING, self._side.clock.seconds(), state=State.SETTLED, last=True)
-        if isinstance(event, Malformed):
-            exchange.reply = error(event.text)
-        else:
-            exchange.reply = _FOREIGN[event.protocol] % (len(_NOT_SPOKEN), _NOT_SPOKEN)
+        problem = event.text if isinstance(event, Malformed) else None
+        exchange = self._session.settled(RESP, _FRAMING, problem, last=True)
+        if isinstance(event, Answered):
+            exchange.reply = event.reply
         conversation.answer(exchange)
 
     def _give_over(self, request: Request) -> bool:
@@ -309,6 +239,3 @@ class Client(Protocol):
 
     def _stream_ended(self) -> None:
         self._closing = True
-
-
-_OUTPUTS: dict[bytes, Output] = {b"json": "json", b"resp": "resp"}

@@ -52,8 +52,8 @@ class Port(Protocol):
     def go_on(self) -> None:
         """Requests are taken again."""
 
-    def become_stream(self, upstream: Upstream, first: bytes) -> None:
-        """From now on client and server talk directly; C{first} is the server's first reply."""
+    def become_stream(self, upstream: Upstream, asked: Exchange) -> None:
+        """From now on client and server talk directly; C{asked} has the server's first reply."""
 
 
 class Conversation:
@@ -88,6 +88,10 @@ class Conversation:
 
     # -- from the client
 
+    def begin_with(self, output: Output) -> None:
+        """What C{OUTPUT} is before it is chosen; only before the first request."""
+        self._output = self._next_output = output
+
     def ask(self, exchange: Exchange) -> None:
         """A request to be sent on; C{proceed} follows when this turn's requests are all here."""
         line = self._line
@@ -99,7 +103,7 @@ class Conversation:
         if self._large and exchange.heavy:
             exchange.weight = APART
         line.held.append(exchange)
-        if exchange.command.class_ is Class.LIVE:
+        if exchange.last or exchange.command.class_ is Class.LIVE:
             self.closed_for_requests = True
 
     def ask_together(self, bundle: Bundle) -> None:
@@ -365,7 +369,7 @@ class Conversation:
             return
         upstream = self._link.give_away()
         self.end()
-        self._port.become_stream(upstream, exchange.reply)
+        self._port.become_stream(upstream, exchange)
 
     # -- turning another node away
 
@@ -409,7 +413,7 @@ class Conversation:
         share = 1.0 if self._reading else 0.5
         read = not (
             self._client_full
-            or self._live is not None
+            or self.closed_for_requests
             or line.asked > limits.max_pipeline * share
             or line.kept > limits.max_kept * share
             or (line.held and self._link.congested)

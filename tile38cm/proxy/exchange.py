@@ -26,6 +26,7 @@ from attrs import define, field
 from tile38cm.proxy.partners import Gate
 from tile38cm.wire.bundles import Bundle
 from tile38cm.wire.commands import Class, Command, classify
+from tile38cm.wire.forms import RESP, Form
 from tile38cm.wire.replies import ReplyParser, is_failure
 from tile38cm.wire.requests import Request, RequestParser
 from tile38cm.wire.resp import OK, Output, error, okay
@@ -128,12 +129,17 @@ class Exchange:
     losses: int = 0
     #: A write that is held again after it had been sent: the first attempt may have been applied.
     doubtful: bool = False
+    #: How the reply is written for the client.
+    form: Form = RESP
 
     @classmethod
     def of(cls, request: Request, command: Command, arrived: float) -> Exchange:
         """One request that is to be sent."""
         weight = weight_of(command, request.args, len(request.raw))
-        return cls(request.raw, command, arrived, weight=weight, heavy=int(command.heavy))
+        made = cls(request.raw, command, arrived, weight=weight, heavy=int(command.heavy))
+        if request.form is not RESP:
+            made.form, made.last = request.form, request.form.once
+        return made
 
     @classmethod
     def of_bundle(cls, bundle: Bundle, arrived: float, asker: Asker, mode: Output, weight: int) -> Exchange:
@@ -186,20 +192,29 @@ class Exchange:
         self.reply = b""
         self.batch = None
 
+    @property
+    def fence(self) -> bool:
+        """Whether this live command is a search."""
+        return self.command.name in ("nearby", "within", "intersects")
+
     def flips(self) -> bool:
         """Whether the server's reply to this live command says that the connection is a stream now."""
-        if self.command.name in ("nearby", "within", "intersects"):
+        if self.fence:
             return self.reply == OK or b'"live":true' in self.reply
         return not is_failure(self.reply)
 
     def encoded(self, output: Output) -> bytes:
         """The reply as it goes to the client."""
         if self.problem is not None:
-            return error(self.problem, output)
-        if self.reply:
-            return self.reply
-        # QUIT in JSON closes without a word, as Tile38 does.
-        return b"" if self.last and output == "json" else okay(output)
+            reply = error(self.problem, output)
+        elif self.reply:
+            reply = self.reply
+        elif self.command.name == "quit" and output == "json":
+            # Closes without a word, as Tile38 does.
+            reply = b""
+        else:
+            reply = okay(output)
+        return reply if self.form is RESP else self.form.encode(reply, self.output or output)
 
 
 @define(eq=False)

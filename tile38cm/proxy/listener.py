@@ -14,8 +14,9 @@ from twisted.internet.interfaces import IAddress, IProtocol
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
-from tile38cm.proxy.client import Client, Login
+from tile38cm.proxy.client import Client
 from tile38cm.proxy.partners import Private, Wire
+from tile38cm.proxy.session import Login
 from tile38cm.proxy.sides import Side
 
 #: Connections beyond C{max_clients} that may show that they are other nodes'.

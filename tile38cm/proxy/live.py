@@ -12,6 +12,8 @@ from collections.abc import Callable
 from tile38cm.proxy.partners import Wire
 from tile38cm.proxy.sides import Side
 from tile38cm.proxy.upstream import Upstream
+from tile38cm.wire.live import Talk
+from tile38cm.wire.replies import BadReply
 
 
 class Stream:
@@ -23,32 +25,56 @@ class Stream:
     promoted; only L{Side.close_live} ends it.
 
     @param client: has no producer when this is made.
+    @param talk: between the client's protocol and the server's.
     @param ended: called once, after the client's connection was asked to close.
     """
 
-    def __init__(self, side: Side, client: Wire, upstream: Upstream, ended: Callable[[], None]) -> None:
+    def __init__(
+        self, side: Side, client: Wire, upstream: Upstream, talk: Talk, ended: Callable[[], None]
+    ) -> None:
         self._side = side
         self._client = client
         self._upstream = upstream
+        self._talk = talk
         self._ended = ended
         self._open = True
 
-    def start(self, first: bytes, from_client: bytes) -> None:
+    def start(self, opening: bytes, first: bytes) -> None:
         """Hand over what has come already: the first reply, and the client's bytes behind its command."""
-        rest = self._upstream.stream(self._client.write, self.close)
+        rest = self._upstream.stream(self.data_from_server, self.close)
         server = self._upstream.transport
-        self._client.write(first + rest)
-        if from_client:
-            server.write(from_client)
         server.unregisterProducer()
         server.registerProducer(self._client, True)
         self._client.registerProducer(server, True)
         self._side.join(self)
+        if opening:
+            self._client.write(opening)
+        self.data_from_server(first + rest)
+        self.data_from_client(b"")
+
+    def data_from_server(self, data: bytes) -> None:
+        """What the server says goes to the client."""
+        if not self._open:
+            return
+        try:
+            told = self._talk.told(data)
+        except BadReply:
+            self.close()
+        else:
+            if told:
+                self._client.write(told)
 
     def data_from_client(self, data: bytes) -> None:
         """What the client says goes to the server."""
-        if self._open:
-            self._upstream.transport.write(data)
+        if not self._open:
+            return
+        said = self._talk.said(data)
+        if said.server:
+            self._upstream.transport.write(said.server)
+        if said.client:
+            self._client.write(said.client)
+        if said.over:
+            self.close()
 
     def close(self) -> None:
         """End both connections; harmless when repeated."""
@@ -57,6 +83,8 @@ class Stream:
         self._open = False
         self._side.leave(self)
         self._upstream.drop()
+        # TLS ends with what the client says to that.
+        self._client.resumeProducing()
         self._client.unregisterProducer()
         self._client.loseConnection()
         self._ended()

@@ -19,6 +19,8 @@ from enum import Enum
 
 from attrs import evolve, frozen
 
+from tile38cm.wire.hazards import hazard_of_script, hazard_of_search
+
 #: The collection in whose name managers write positions into the log.
 OWN_KEY = b"tile38cm"
 
@@ -113,7 +115,7 @@ def keys_of(command: Command, args: Sequence[bytes]) -> tuple[bytes, ...]:
         case Keys.ALL:
             return tuple(args[1:])
         case Keys.COUNTED:
-            count = int(args[2]) if len(args) > 2 and args[2].isdigit() else 0
+            count = int(args[2]) if len(args) > 2 and args[2].isdigit() and len(args[2]) < 10 else 0
             return tuple(args[3 : 3 + count])
         case Keys.NESTED:
             return _nested_key(args)
@@ -122,9 +124,10 @@ def keys_of(command: Command, args: Sequence[bytes]) -> tuple[bytes, ...]:
 
 def unwrapped(args: Sequence[bytes]) -> Sequence[bytes]:
     """The command without C{TIMEOUT}s around it."""
-    while len(args) > 2 and args[0].lower() == b"timeout":
-        args = args[2:]
-    return args
+    at = 0
+    while len(args) - at > 2 and args[at].lower() == b"timeout":
+        at += 2
+    return args[at:] if at else args
 
 
 def _nested_key(args: Sequence[bytes]) -> tuple[bytes, ...]:
@@ -144,9 +147,21 @@ def _wrapped(command: Command, args: Sequence[bytes]) -> Command:
     return command if len(inner) == len(args) else classify(inner)
 
 
+def _refused_if(reason: str | None, command: Command) -> Command:
+    return command if reason is None else evolve(command, class_=Class.REFUSED, refusal=reason)
+
+
+def _harmless_search(command: Command, args: Sequence[bytes]) -> Command:
+    return _refused_if(hazard_of_search(args), command)
+
+
+def _harmless_script(command: Command, args: Sequence[bytes]) -> Command:
+    return _refused_if(hazard_of_script(args), command)
+
+
 def _live_by_fence(command: Command, args: Sequence[bytes]) -> Command:
     # A MATCH pattern may be the word itself; the server's first reply decides then.
-    return _LIVE_SEARCH[command.name] if _has(args, b"fence", 2) else command
+    return _harmless_search(_LIVE_SEARCH[command.name] if _has(args, b"fence", 2) else command, args)
 
 
 def _not_twice_with_nx(command: Command, args: Sequence[bytes]) -> Command:
@@ -215,8 +230,8 @@ def _writes() -> list[Entry]:
         Entry(write("rename", Keys.FIRST_TWO)),
         Entry(write("renamenx", Keys.FIRST_TWO)),
         Entry(write("flushdb", Keys.EVERY)),
-        Entry(write("sethook", Keys.NESTED)),
-        Entry(write("setchan", Keys.NESTED)),
+        Entry(write("sethook", Keys.NESTED), _harmless_search),
+        Entry(write("setchan", Keys.NESTED), _harmless_search),
         Entry(write("delhook", Keys.NONE)),
         Entry(write("delchan", Keys.NONE)),
         Entry(write("pdelhook", Keys.EVERY)),
@@ -234,8 +249,8 @@ def _reads() -> list[Entry]:
         # One object may be megabytes.
         Entry(read("get", heavy=True)),
         Entry(read("jget", heavy=True)),
-        Entry(read("scan", heavy=True)),
-        Entry(read("search", heavy=True)),
+        Entry(read("scan", heavy=True), _harmless_search),
+        Entry(read("search", heavy=True), _harmless_search),
         Entry(read("nearby", heavy=True), _live_by_fence),
         Entry(read("within", heavy=True), _live_by_fence),
         Entry(read("intersects", heavy=True), _live_by_fence),
@@ -256,7 +271,7 @@ _LIVE_SEARCH = {
 def _others() -> list[Entry]:
     def script(name: str, leader: bool) -> Entry:
         command = Command(name, Class.SCRIPT, Keys.COUNTED, leader=leader, repeatable=not leader, heavy=True)
-        return Entry(command)
+        return Entry(command, _harmless_script)
 
     def plain(name: str, class_: Class, repeatable: bool = True) -> Command:
         return Command(name, class_, repeatable=repeatable)

@@ -10,6 +10,8 @@ of it is kept.
 Where Tile38 has traps the parser is kinder: a line that begins with one of
 C{G}, C{P}, C{O} may end in LF alone (Tile38 1.37 would wait for ever), and a
 broken first request gets an error (Tile38 closes without a word).
+
+HTTP ends what is read of a connection: it carries one request.
 """
 
 from __future__ import annotations
@@ -17,11 +19,14 @@ from __future__ import annotations
 from enum import Enum
 from typing import Literal, NamedTuple
 
+from tile38cm.wire.forms import NATIVE, RESP, Form
+from tile38cm.wire.http import PREFLIGHT, BadHttp, Head, head_end, parse_head
+from tile38cm.wire.native import split_native
 from tile38cm.wire.resp import encode_request
 
 #: The longest line of an inline command, in bytes.
 MAX_INLINE = 64 * 1024
-#: The longest C{*n} or C{$n} line, in bytes.
+#: The longest C{*n} or C{$n} line, and the longest length of a native command, in bytes.
 MAX_HEADER = 32
 
 _ARRAY, _NATIVE, _BULK = b"*$$"
@@ -34,11 +39,13 @@ class Request(NamedTuple):
     One whole command; a tuple, since one is made for each request.
 
     C{args} is never empty, but C{args[0]} may be.  C{raw} is what to send on:
-    the client's own bytes, or for an inline command the same as an array.
+    the client's own bytes, or what they mean as an array.  C{form} is how the
+    reply is to be written.
     """
 
     args: list[bytes]
     raw: bytes
+    form: Form = RESP
 
 
 class Malformed(NamedTuple):
@@ -47,34 +54,40 @@ class Malformed(NamedTuple):
     text: str
 
 
-class Foreign(NamedTuple):
-    """A command of another protocol begins here; L{RequestParser.rest} has its bytes."""
+class Answered(NamedTuple):
+    """What is to be answered before closing, whatever the server would say."""
 
-    protocol: Literal["native", "http"]
+    reply: bytes
 
 
-Event = Request | Malformed | Foreign
+Event = Request | Malformed | Answered
 
 
 class RequestParser:
     """
     Feed it what came, then ask for the next event until there is none.
 
-    After L{Malformed} or L{Foreign} there is no further event.
+    After L{Malformed}, L{Answered} or a request in HTTP there is no further event.
 
     @param max_request: the largest request in bytes, its framing included.
     @param max_args: the largest number of arguments, the name included.
+    @param http: whether HTTP and WebSocket are taken.
     """
 
-    def __init__(self, max_request: int, max_args: int = 1_000_000) -> None:
+    def __init__(self, max_request: int, max_args: int = 1_000_000, http: bool = True) -> None:
         self._max_request = max_request
         self._max_args = max_args
+        self._http_taken = http
         self._data: bytes | bytearray = b""
         #: Where the current request begins, and how far it was understood.
         self._start = 0
         self._next = 0
         self._args: list[bytes] = []
         self._missing = 0
+        #: The head of a request in HTTP whose body is not whole yet.
+        self._head: Head | None = None
+        #: How long that head is.
+        self._body = 0
         self._ended = False
 
     def feed(self, data: bytes) -> None:
@@ -100,12 +113,15 @@ class RequestParser:
             if first == _ARRAY:
                 event = self._array()
             elif first == _NATIVE:
-                event = Foreign("native")
+                event = self._native()
             else:
                 event = self._inline(first)
             if isinstance(event, _Skipped):
                 continue
-            self._ended = isinstance(event, (Malformed, Foreign))
+            if not isinstance(event, Request):
+                self._ended = event is not None
+            elif event.form.once:
+                self._ended = True
             return event
         return None
 
@@ -115,7 +131,7 @@ class RequestParser:
         return len(self._data) - self._start
 
     def rest(self) -> bytes:
-        """All bytes that no event has covered yet, L{Foreign}'s own included."""
+        """All bytes that no event has covered yet."""
         return bytes(self._data[self._start :])
 
     def withdraw(self) -> bytes:
@@ -123,6 +139,7 @@ class RequestParser:
         rest = self.rest()
         self._data, self._start, self._next = b"", 0, 0
         self._args, self._missing = [], 0
+        self._head = None
         return rest
 
     def _array(self) -> Request | Malformed | _Skipped | None:
@@ -160,7 +177,7 @@ class RequestParser:
             self._next = begin
             return None
         if data[end : end + 2] != b"\r\n":
-            return Malformed("Protocol error: invalid bulk line ending")
+            return Malformed("Protocol error: invalid bulk length")
         self._args.append(bytes(data[value:end]))
         self._missing -= 1
         self._next = end + 2
@@ -183,7 +200,35 @@ class RequestParser:
         self._start = self._next
         return request
 
-    def _inline(self, first: int) -> Request | Malformed | Foreign | _Skipped | None:
+    def _native(self) -> Request | Malformed | _Skipped | None:
+        """C{$<length> <line>}"""
+        data, begin = self._data, self._start + 1
+        space = data.find(b" ", begin, begin + MAX_HEADER)
+        digits = data[begin : space if space >= 0 else begin + MAX_HEADER]
+        if digits and not digits.isdigit() or (space < 0 and len(digits) == MAX_HEADER) or space == begin:
+            return Malformed("Protocol error: invalid message")
+        if space < 0:
+            return None
+        end = space + 1 + int(digits)
+        if end + 2 - self._start > self._max_request:
+            return Malformed(f"ERR the request is larger than the {self._max_request} bytes allowed")
+        if len(data) < end + 2:
+            return None
+        if data[end : end + 2] != b"\r\n":
+            return Malformed("Protocol error: invalid message")
+        args = split_native(bytes(data[space + 1 : end]))
+        self._start = self._next = end + 2
+        return self._as_array(args, NATIVE)
+
+    def _as_array(self, args: list[bytes], form: Form) -> Request | Malformed | _Skipped:
+        """A request of these words; Tile38 passes over a line without any."""
+        if not args:
+            return _Skipped.EMPTY
+        if len(args) > self._max_args:
+            return Malformed(f"ERR too many arguments: {len(args)} given, {self._max_args} allowed")
+        return Request(args, encode_request(args), form)
+
+    def _inline(self, first: int) -> Event | _Skipped | None:
         """A command on a line; C{_next} remembers how far the line's end was looked for."""
         end = self._data.find(b"\n", self._next)
         if (end if end >= 0 else len(self._data)) - self._start > MAX_INLINE:
@@ -193,13 +238,43 @@ class RequestParser:
             return None
         line = bytes(self._data[self._start : end]).removesuffix(b"\r")
         if first in _MAYBE_HTTP and line[-9:-3] == b" HTTP/":
-            return Foreign("http")
+            return self._http()
         try:
             args = split_line(line)
         except ValueError:
             return Malformed("Protocol error: unbalanced quotes in request")
         self._start = self._next = end + 1
-        return Request(args, encode_request(args)) if args else _Skipped.EMPTY
+        return self._as_array(args, RESP)
+
+    def _http(self) -> Event | None:
+        """One request; C{_next} stays at its first line until its head is whole, and then behind that."""
+        try:
+            return self._http_request()
+        except BadHttp as bad:
+            return Answered(bad.response)
+
+    def _http_request(self) -> Event | None:
+        if not self._http_taken:
+            raise BadHttp("HTTP is switched off here", b"403 Forbidden")
+        head = self._head
+        if head is None:
+            end = head_end(self._data, self._start)
+            if end is None:
+                return None
+            head = self._head = parse_head(bytes(self._data[self._start : end]))
+            self._body = end - self._start
+        if head.method == b"OPTIONS":
+            return Answered(PREFLIGHT)
+        begin = self._start + self._body
+        if self._body + head.length > self._max_request:
+            raise BadHttp(f"the request is larger than {self._max_request} bytes", b"413 Content Too Large")
+        if len(self._data) < begin + head.length:
+            return None
+        args, form = head.request(bytes(self._data[begin : begin + head.length]))
+        if len(args) > self._max_args:
+            raise BadHttp(f"too many arguments: {len(args)} given, {self._max_args} allowed")
+        self._start = self._next = begin + head.length
+        return Request(args, encode_request(args), form)
 
 
 class _Skipped(Enum):

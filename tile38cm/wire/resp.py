@@ -51,7 +51,12 @@ def error(text: str, output: Output = "resp") -> bytes:
     """
     if output == "resp":
         return b"-%b\r\n" % _line(text)
-    return bulk(_json({"ok": False, "err": text.removeprefix("ERR "), "elapsed": "0s"}))
+    return bulk(failure(text.removeprefix("ERR ")))
+
+
+def failure(text: str) -> bytes:
+    """One error as JSON."""
+    return _json({"ok": False, "err": text, "elapsed": "0s"})
 
 
 def okay(output: Output = "resp") -> bytes:

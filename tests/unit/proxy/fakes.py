@@ -14,10 +14,11 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from tile38cm.proxy.client import Client, Login
+from tile38cm.proxy.client import Client
 from tile38cm.proxy.limits import HoldBudget, Limits
 from tile38cm.proxy.listener import Listener
 from tile38cm.proxy.partners import Wire
+from tile38cm.proxy.session import Login
 from tile38cm.proxy.sides import Reader, Side, Writer
 from tile38cm.settings import Secret
 from tile38cm.wire.requests import Request, RequestParser

@@ -6,8 +6,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.unit.proxy.fakes import Bench, Caller, role
 from tile38cm.proxy import listener
-from tile38cm.proxy.client import Login
 from tile38cm.proxy.limits import Limits
+from tile38cm.proxy.session import Login
 from tile38cm.settings import Secret
 from tile38cm.wire.resp import encode_request
 
@@ -42,17 +42,6 @@ class EndTests(SynchronousTestCase):
         self.bench.here.last.reply(b"$-1\r\n" + role(1))
         self.assertEqual(self.caller.got(), b"$-1\r\n-Protocol error: expected '$', got ':'\r\n")
         self.assertTrue(self.caller.transport.disconnecting)
-
-    def test_foreign(self) -> None:
-        """Other protocols are refused in their own form."""
-        for data, start in (
-            (b"$4 PING\r\n", b"$84 {"),
-            (b"GET /ping HTTP/1.1\r\n\r\n", b"HTTP/1.1 501 "),
-        ):
-            caller = self.bench.caller()
-            caller.raw(data)
-            self.assertTrue(caller.got().startswith(start))
-            self.assertTrue(caller.transport.disconnecting)
 
     def test_nameless(self) -> None:
         """An empty name, to which Tile38 answers in HTTP, is an error like others."""

@@ -43,17 +43,18 @@ class LiveTests(SynchronousTestCase):
         self.assertEqual(self.caller.transport.producerState, "paused")
 
     def test_pipe(self) -> None:
-        """Then events come as the server sends them, and the client's bytes go to the server."""
-        self.caller.raw(encode_request(words(FENCE)) + b"later")
+        """Then events come as the server sends them, and the client's requests go to the server."""
+        self.caller.raw(encode_request(words(FENCE)) + b"later\n")
         server = self.bench.here.last
         server.requests()
         server.reply(OK + EVENT + b"$2")
         self.assertEqual(self.caller.got(), OK + EVENT + b"$2")
-        self.assertEqual(server.transport.value(), b"later")
-        server.transport.clear()
+        self.assertEqual(server.requests(), [[b"later"]])
         server.reply(b"\r\n")
         self.caller.raw(b"more")
-        self.assertEqual((self.caller.got(), server.transport.value()), (b"\r\n", b"more"))
+        self.assertEqual((self.caller.got(), server.requests()), (b"\r\n", []))
+        self.caller.raw(b" words\n")
+        self.assertEqual(server.requests(), [words("more words")])
         self.assertEqual(self.bench.side.in_flight, 0)
 
     def test_refused_by_the_server(self) -> None:
@@ -79,6 +80,17 @@ class LiveTests(SynchronousTestCase):
         self.caller.send(FENCE)
         self.bench.here.last.reply(b'$23\r\n{"ok":true,"live":true}\r\n' + EVENT)
         self.assertTrue(self.caller.got().endswith(EVENT))
+
+    def test_rubbish(self) -> None:
+        """A client that sends no requests, or one without end, is cut off."""
+        for data in (b"*1\r\n:1\r\n", b"*1\r\n$1000000000000\r\n", b"GET /quit HTTP/1.1\r\n\r\n"):
+            bench = Bench()
+            caller = bench.caller()
+            caller.send("SUBSCRIBE c")
+            bench.here.last.reply(b"*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n")
+            caller.raw(data)
+            self.assertTrue(caller.transport.disconnecting, data)
+            self.assertTrue(bench.here.last.transport.aborted)
 
     def test_back_pressure(self) -> None:
         """Each transport holds the other one back."""

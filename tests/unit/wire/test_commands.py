@@ -51,6 +51,25 @@ class ClassifyTests(SynchronousTestCase):
             self.assertTrue(of(text).refusal, text)
             self.assertIs(of(text).class_, Class.REFUSED, text)
 
+    def test_hazards(self) -> None:
+        """What Tile38 would end itself on is refused, wherever it stands; its like is not."""
+        for text in (
+            "SCAN k WHERE f  1",
+            "timeout 1 NEARBY k where f  1 POINT 1 2 3",
+            "WITHIN k FENCE WHEREIN f 3 1 2",
+            "SETHOOK h http://x NEARBY k WHERE f  1 FENCE POINT 1 2 3",
+            "EVAL x 1",
+            "evalrosha x 9999999999 k",
+        ):
+            self.assertIs(of(text).class_, Class.REFUSED, text)
+        for text in ("SCAN k WHERE f 1 ", "SCAN k WHEREIN f 1 2", "EVAL x 1 k", "EVALNA x -1", "SCAN where"):
+            self.assertIsNot(of(text).class_, Class.REFUSED, text)
+
+    def test_many_timeouts(self) -> None:
+        """A great many TIMEOUTs around a command, or digits in a count, are no trouble."""
+        self.assertIs(classify([b"TIMEOUT", b"1"] * 500_000 + [b"GET", b"k"]).class_, Class.READ)
+        self.assertEqual(keys_of(of("EVAL x 1 k"), [b"EVAL", b"x", b"1" * 5000, b"k"]), ())
+
     def test_config(self) -> None:
         """Only CONFIG GET of names that are no passwords passes."""
         self.assertIs(of("CONFIG GET maxmemory").class_, Class.ADMINISTRATION)

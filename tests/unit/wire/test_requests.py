@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tile38cm.wire.forms import NATIVE, RESP, HttpForm, WebSocketForm
 from tile38cm.wire.requests import (
     MAX_INLINE,
+    Answered,
     Event,
-    Foreign,
     Malformed,
     Request,
     RequestParser,
@@ -87,7 +88,7 @@ class RequestParserTests(SynchronousTestCase):
         """Any bytes at all give the same events in any pieces, and never an exception."""
         self.assertEqual(events(*pieces_of(data, cuts)), events(data))
 
-    @given(st.text("*$0123456789\r\nPGab \"'\\", max_size=60), st.lists(st.integers(0, 60), max_size=5))
+    @given(st.text("*$0123456789\r\nPGab \"'\\{/", max_size=60), st.lists(st.integers(0, 60), max_size=5))
     def test_near_rubbish(self, text: str, cuts: list[int]) -> None:
         """So do bytes that look much like requests."""
         data = text.encode()
@@ -145,17 +146,85 @@ class RequestParserTests(SynchronousTestCase):
             self.assertEqual(len(found), 2, data)
             self.assertIsInstance(found[1], Malformed, data)
 
-    def test_foreign(self) -> None:
-        """Native and HTTP commands are told apart from lines, and all their bytes are kept."""
-        for data, protocol in ((b"$4 PING\r\n", "native"), (b"GET /server HTTP/1.1\r\nHost: x\r\n", "http")):
-            parser = RequestParser(1000)
-            parser.feed(b"*1\r\n$4\r\nping\r\n" + data)
-            self.assertIsInstance(parser.next(), Request)
-            event = parser.next()
-            self.assertIsInstance(event, Foreign)
-            self.assertEqual(event, (protocol,))
-            self.assertIsNone(parser.next())
-            self.assertEqual(parser.rest(), data)
+    def test_native(self) -> None:
+        """A native command is sent on as an array; JSON at its end, and maybe a string, is one argument."""
+        for line, args in (
+            (b"PING", [b"PING"]),
+            (b" get  k i ", [b"get", b"k", b"i"]),
+            (b'SET k i OBJECT {"a": 1} x', [b"SET", b"k", b"i", b"OBJECT", b'{"a": 1} x']),
+            (b'SET k i STRING "a b"', [b"SET", b"k", b"i", b"STRING", b"a b"]),
+            (b'GET k "a b"', [b"GET", b"k", b'"a', b'b"']),
+        ):
+            data = b"$%d %b\r\n" % (len(line), line)
+            for cut in range(len(data) + 1):
+                found = events(b"*1\r\n$4\r\nping\r\n" + data[:cut], data[cut:] + b"ping\n")
+                self.assertEqual(found[1], Request(args, encode_request(args), NATIVE))
+                self.assertEqual(found[2], Request([b"ping"], encode_request([b"ping"]), RESP))
+        self.assertEqual(commands(b"$0 \r\n$2   \r\nping\n"), [[b"ping"]])
+
+    def test_native_malformed(self) -> None:
+        """A length that is none, or does not lead to the end of the line, ends the events."""
+        for data in (b"$x PING\r\n", b"$ PING\r\n", b"$4\r\nPING\r\n", b"$3 PING\r\n", b"$" + b"1" * 40):
+            found = events(data)
+            self.assertIsInstance(found[0], Malformed, data)
+        (event,) = events(b"$1000000000000 ")
+        self.assertIn("larger than", event[0])
+        (event,) = events(b"$7 a b c d\r\n", max_args=3)
+        self.assertIn("too many arguments", event[0])
+
+    def test_http(self) -> None:
+        """The path is the command, and the body of a POST its end, wherever a packet ends."""
+        for data, args, form in (
+            (b"GET /server HTTP/1.1\r\nHost: x\r\n\r\n", [b"server"], HttpForm()),
+            (
+                b"GET /get+k%20i HTTP/1.0\r\nauthorization:  pw \r\n\r\n",
+                [b"get", b"k", b"i"],
+                HttpForm(password=b"pw"),
+            ),
+            (b"POST /GET HTTP/1.1\r\nContent-Length: 4\r\n\r\n k i", [b"GET", b"k", b"i"], HttpForm()),
+            (b"GET /healthz?x=1 HTTP/1.1\n\n", [b"healthz"], HttpForm(health=True)),
+            (
+                b"GET /fleet/1/2/3.mvt?limit=5 HTTP/1.1\r\n\r\n",
+                [b"INTERSECTS", b"fleet", b"LIMIT", b"5", b"MVT", b"2", b"3", b"1"],
+                HttpForm(tile=True),
+            ),
+            (
+                b"GET /ping HTTP/1.1\r\nUpgrade: WebSocket\r\nSec-WebSocket-Version: 13\r\n"
+                b"Sec-WebSocket-Key: abc\r\n\r\n",
+                [b"ping"],
+                WebSocketForm(key=b"abc"),
+            ),
+        ):
+            for cut in range(len(data) + 1):
+                found = events(b"ping\n" + data[:cut], data[cut:] + b"ping\n")
+                self.assertEqual(found[1:], [Request(args, encode_request(args), form)])
+
+    def test_http_refused(self) -> None:
+        """What cannot be taken is told in HTTP, and nothing behind it is read."""
+        for data, status in (
+            (b"GET / HTTP/1.1\r\n\r\n", b"400"),
+            (b"GET ping HTTP/1.1\r\n\r\n", b"400"),
+            (b"GET /%zz HTTP/1.1\r\n\r\n", b"400"),
+            (b"GET  /ping HTTP/1.1\r\n\r\n", b"400"),
+            (b"PUT /ping HTTP/1.1\r\n\r\n", b"405"),
+            (b"OPTIONS /ping HTTP/1.1\r\n\r\n", b"204"),
+            (b"POST /ping HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", b"411"),
+            (b"POST /ping HTTP/1.1\r\nContent-Length: x\r\n\r\n", b"400"),
+            (b"POST /ping HTTP/1.1\r\nContent-Length: 1000000000000\r\n\r\n", b"413"),
+            (b"POST /a HTTP/1.1\r\nContent-Length: 2000\r\n\r\n" + b" x" * 1000, b"400"),
+            (b"GET /ping HTTP/1.1\r\n" + b"x: y\r\n" * 20_000, b"431"),
+        ):
+            (event,) = events(data + b"ping\n")
+            assert isinstance(event, Answered), data
+            self.assertTrue(event.reply.startswith(b"HTTP/1.1 " + status), event)
+
+    def test_http_switched_off(self) -> None:
+        """Without HTTP a request in it gets an answer in it."""
+        parser = RequestParser(1000, http=False)
+        parser.feed(b"GET /ping HTTP/1.1\r\n")
+        event = parser.next()
+        assert isinstance(event, Answered)
+        self.assertTrue(event.reply.startswith(b"HTTP/1.1 403"))
 
     def test_rest(self) -> None:
         """What lies behind the last event is there for whoever takes the connection over."""

@@ -1,0 +1,127 @@
+"""
+What one client is to this node, and the commands that concern nothing else.
+
+Servers are spoken to over connections that clients share, so they know of no
+client: who has logged in, how replies are to be written and what it calls
+itself is known here.
+"""
+
+from __future__ import annotations
+
+import hmac
+
+from attrs import frozen
+
+from tile38cm.proxy.exchange import Exchange, State
+from tile38cm.proxy.greeting import Greeting
+from tile38cm.proxy.sides import Side
+from tile38cm.settings import Secret
+from tile38cm.wire.commands import Class, Command
+from tile38cm.wire.forms import Form
+from tile38cm.wire.requests import Request
+from tile38cm.wire.resp import Output, okay
+
+#: What an unknown client may say: Tile38 answers these before C{AUTH} too.
+_BEFORE_LOGIN = frozenset(("ping", "echo", "output", "auth", "hello", "quit", "healthz"))
+_OUTPUTS: dict[bytes, Output] = {b"json": "json", b"resp": "resp"}
+
+
+@frozen
+class Login:
+    """
+    How clients log in.
+
+    @param password: what C{AUTH} must say; C{None}: as a server without one, none is right.
+    @param required: whether clients must log in, as no certificate tells who they are.
+    """
+
+    password: Secret | None = None
+    required: bool = False
+
+    def accepts(self, args: list[bytes]) -> bool:
+        """Whether this C{AUTH} is right."""
+        if self.password is None or len(args) != 2:
+            return False
+        return hmac.compare_digest(args[1], self.password.value.encode())
+
+
+class Session:
+    """
+    One client's.
+
+    @param trusted: it need not log in, whatever C{login} says.
+    """
+
+    def __init__(self, side: Side, login: Login, trusted: bool) -> None:
+        self._side = side
+        self._login = login
+        self.logged_in = trusted or not login.required
+
+    def answer(self, request: Request, command: Command) -> Exchange | None:
+        """What is answered without a server; C{None}: this must be asked."""
+        problem = self._problem(request.form, command)
+        if problem is not None:
+            self._side.counters.refused += 1
+            return self.settled(request.form, command, problem)
+        if command.name == "auth":
+            return self._auth(request, command)
+        if command.name == "hello":
+            return self._hello(request, command)
+        if command.name == "quit":
+            return self.settled(request.form, command, last=True)
+        if command.name == "output" and len(request.args) == 2:
+            return self._output(request, command)
+        return None
+
+    def settled(
+        self, form: Form, command: Command, problem: str | None = None, last: bool = False
+    ) -> Exchange:
+        """An answer of our own: an error, or that it is done."""
+        return Exchange(
+            b"",
+            command,
+            self._side.clock.seconds(),
+            state=State.SETTLED,
+            problem=problem,
+            last=last or form.once,
+            form=form,
+        )
+
+    def _problem(self, form: Form, command: Command) -> str | None:
+        if not self.logged_in and command.name not in _BEFORE_LOGIN:
+            if form.password is None:
+                return "ERR authentication required"
+            if not self._login.accepts([b"AUTH", form.password]):
+                return "ERR invalid password"
+        if command.class_ is Class.PRIVATE:
+            return "ERR 'tile38cm' must be the first command of a connection between nodes"
+        return self._side.refusal(command)
+
+    def _auth(self, request: Request, command: Command) -> Exchange:
+        """The server knows only this node's own login."""
+        accepted = self._login.accepts(request.args)
+        self.logged_in = self.logged_in or accepted
+        return self.settled(request.form, command, None if accepted else "ERR invalid password")
+
+    def _hello(self, request: Request, command: Command) -> Exchange:
+        """The server does not know it."""
+        greeting = Greeting.of(request.args)
+        problem = greeting.problem
+        if problem is None and greeting.login is not None:
+            self.logged_in = self.logged_in or self._login.accepts(greeting.login)
+            problem = None if self._login.accepts(greeting.login) else "WRONGPASS invalid password"
+        if problem is None and not self.logged_in:
+            problem = "NOAUTH authentication required"
+        exchange = self.settled(request.form, command, problem)
+        if problem is None:
+            exchange.reply = greeting.reply("master" if self._side.gate is not None else "replica")
+        return exchange
+
+    def _output(self, request: Request, command: Command) -> Exchange | None:
+        """Connections to servers are shared by all clients that chose the same."""
+        output = _OUTPUTS.get(request.args[1].lower())
+        if output is None:
+            return None
+        exchange = self.settled(request.form, command)
+        exchange.output, exchange.reply = output, okay(output)
+        return exchange
