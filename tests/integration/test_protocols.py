@@ -138,6 +138,21 @@ class HttpTests(ProxyTestCase):
         return self.threaded(run)
 
 
+class RefusalTests(ProxyTestCase):
+    """No way round a refusal"""
+
+    def test_one_word(self) -> Deferred[None]:
+        """A name and its first argument as one word, which Tile38 would take."""
+
+        def run() -> None:
+            with connection(self.writer_port) as opened:
+                opened.sendall(encode_request([b"CONFIG SET", b"maxmemory", b"1gb"]))
+                self.assertIn(b"is refused by tile38cm", opened.recv(1000))
+            self.assertEqual(self.tile38.command("CONFIG GET", "maxmemory"), ["maxmemory", ""])
+
+        return self.threaded(run)
+
+
 class HazardTests(ProxyTestCase):
     """What would end the server does not reach it"""
 

@@ -97,11 +97,19 @@ def classify(args: Sequence[bytes]) -> Command:
     """
     entry = TABLE.get(args[0].lower())
     if entry is None:
-        return _UNKNOWN if args[0] else _NAMELESS
+        return _unlisted(args)
     command = entry.command if entry.refine is None else entry.refine(entry.command, args)
     if command.leader and OWN_KEY in args[1:3] and OWN_KEY in keys_of(command, args):
         return evolve(command, class_=Class.REFUSED, refusal=_OURS)
     return command
+
+
+def _unlisted(args: Sequence[bytes]) -> Command:
+    """What has no row; C{CONFIG SET} may be one word with a space in it, since Tile38 makes two into that."""
+    name, space, rest = args[0].partition(b" ")
+    if space and name.lower() in (b"config", b"script"):
+        return classify([name, rest, *args[1:]])
+    return _UNKNOWN if args[0] else _NAMELESS
 
 
 def keys_of(command: Command, args: Sequence[bytes]) -> tuple[bytes, ...]:

@@ -51,6 +51,16 @@ class ClassifyTests(SynchronousTestCase):
             self.assertTrue(of(text).refusal, text)
             self.assertIs(of(text).class_, Class.REFUSED, text)
 
+    def test_two_words_in_one(self) -> None:
+        """Tile38 takes a name and its first argument as one word, and that is no way round a refusal."""
+        for word in (b"CONFIG SET", b"config set", b"config rewrite"):
+            self.assertIs(classify([word, b"requirepass", b"x"]).class_, Class.REFUSED, word)
+            self.assertIs(classify([b"TIMEOUT", b"1", word, b"x", b"y"]).class_, Class.REFUSED, word)
+        self.assertIs(classify([b"CONFIG GET", b"maxmemory"]).class_, Class.ADMINISTRATION)
+        self.assertIs(classify([b"CONFIG GET", b"requirepass"]).class_, Class.REFUSED)
+        self.assertIs(classify([b"SCRIPT LOAD", b"return 1"]).class_, Class.ADMINISTRATION)
+        self.assertIs(classify([b"GET x"]).class_, Class.UNKNOWN)
+
     def test_hazards(self) -> None:
         """What Tile38 would end itself on is refused, wherever it stands; its like is not."""
         for text in (
