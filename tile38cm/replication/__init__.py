@@ -6,11 +6,13 @@ On the leader:
   what C{PUBLISH} has mangled is found and never passed on.  Pure.
 - L{log_feed<tile38cm.replication.log_feed>}: the local log through that, for one follower.
 - L{source<tile38cm.replication.source>}: answers followers, each from where it stands.
+- L{outflow<tile38cm.replication.outflow>}: what one of them is sent, as fast as it takes it.
 - L{history<tile38cm.replication.history>}: continue or start over, by the tree of epochs.  Pure.
 
 On a follower:
 
-- L{replica<tile38cm.replication.replica>}: follows whoever leads.
+- L{replica<tile38cm.replication.replica>}: follows whoever leads;
+  L{session<tile38cm.replication.session>}: one connection of it.
 - L{intake<tile38cm.replication.intake>}: what arrives, on its way in; knows the position.
 - L{markers<tile38cm.replication.markers>}: positions inside the log, longer lifetimes.  Pure.
 - L{recovery<tile38cm.replication.recovery>}, L{matching<tile38cm.replication.matching>}: where

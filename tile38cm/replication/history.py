@@ -9,7 +9,7 @@ the present epoch's start is at hand.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from attrs import frozen
@@ -39,11 +39,17 @@ class Segment:
 
 @frozen
 class Continue:
-    """The stream begins at C{begin}: the segments, then the present log from C{log_from}."""
+    """The stream begins at C{begin}: the segments, then the present log from C{log_from}.
+
+    C{turns}: where in that log later epochs begin; what comes before the first one is of the
+    epoch that C{log_epoch} names.
+    """
 
     begin: Position
     segments: tuple[Segment, ...]
     log_from: int
+    log_epoch: int
+    turns: tuple[Position, ...] = ()
 
     def length(self, log_end: int) -> int:
         """How many bytes that is when the present log ends at C{log_end}."""
@@ -77,36 +83,67 @@ def plan(
     if position is None:
         return StartOver("its position is unknown")
     if position == EMPTY:
-        return Continue(Position(log.epoch, 0), (), 0)
-    if position.epoch == log.epoch or position.epoch in log.same:
-        return _within(position, records, log)
-    segments: list[Segment] = []
-    child = records.get(log.epoch)
-    while child is not None and child.parent != position.epoch:
-        parent = records.get(child.parent)
-        if parent is None or parent.start is None or parent.epoch >= child.epoch:
-            return StartOver(f"epoch {position.epoch} is not on the way to epoch {log.epoch}")
-        segments.insert(0, Segment(parent.epoch, parent.start, child.parent_offset))
-        child = parent
-    own = records.get(position.epoch)
-    if child is None or own is None or own.start is None:
-        return StartOver(f"nothing is known of epoch {position.epoch}")
-    if not own.start <= position.offset <= child.parent_offset:
-        return StartOver(
-            f"it is at {position}, but that epoch went on from {own.start} to {child.parent_offset} only"
-        )
-    segments.insert(0, Segment(position.epoch, position.offset, child.parent_offset))
-    if any(s.end < s.start for s in segments):
+        return copy_from(0, log)
+    way = _way(records, position.epoch, log.epoch)
+    if way is None:
+        return StartOver(f"epoch {position.epoch} is not on the way to epoch {log.epoch}")
+    unknown = [record.epoch for record in way if record.start is None]
+    if unknown:
+        return StartOver(f"the start of epoch {unknown[0]} is not known")
+    in_log = len(way) - 1
+    while in_log and way[in_log - 1].epoch in log.same:
+        in_log -= 1
+    end = way[1].parent_offset if len(way) > 1 else log.end
+    # Of the present log a node may also have the beginning only, which is older than its epoch.
+    start = 0 if in_log == 0 else way[0].start or 0
+    if not start <= position.offset <= end:
+        return StartOver(f"it is at {position}, but that epoch went on from {start} to {end} only")
+    turns = tuple(Position(record.epoch, record.parent_offset) for record in way[in_log + 1 :])
+    if in_log == 0:
+        decision = Continue(position, (), position.offset, position.epoch, turns)
+    else:
+        parts = _segments(position, way[: in_log + 1])
+        decision = Continue(position, parts, way[in_log].start or 0, way[in_log].epoch, turns)
+    return _whole(decision, log, holdings)
+
+
+def copy_from(offset: int, log: PresentLog) -> Continue:
+    """For a node whose log is the beginning of the present one, byte by byte."""
+    return Continue(Position(log.epoch, offset), (), offset, log.epoch)
+
+
+def _way(records: Mapping[int, EpochRecord], first: int, last: int) -> list[EpochRecord] | None:
+    """The terms from one to a later one, by their parents; C{None} if there is no such way."""
+    way = [records.get(last)]
+    while (record := way[0]) is not None and record.epoch != first:
+        earlier = records.get(record.parent)
+        way.insert(0, earlier if earlier is not None and earlier.epoch < record.epoch else None)
+    found = [record for record in way if record is not None]
+    return found if len(found) == len(way) else None
+
+
+def _segments(position: Position, way: Sequence[EpochRecord]) -> tuple[Segment, ...]:
+    """The bytes of each term of C{way} but the last, from C{position} on."""
+    starts = [position.offset, *(record.start or 0 for record in way[1:-1])]
+    return tuple(
+        Segment(record.epoch, start, child.parent_offset)
+        for record, start, child in zip(way, starts, way[1:], strict=False)
+    )
+
+
+def _whole(decision: Continue, log: PresentLog, holdings: Holdings) -> Continue | StartOver:
+    """The decision, if it makes sense and every byte of it is there."""
+    places = [decision.log_from, *(turn.offset for turn in decision.turns), log.end]
+    if any(s.end < s.start for s in decision.segments) or places != sorted(places):
         return StartOver("the recorded history contradicts itself")
-    missing = [s for s in segments if s.start < s.end and not holdings.covers(s.epoch, s.start, s.end)]
+    missing = [
+        s for s in decision.segments if s.start < s.end and not holdings.covers(s.epoch, s.start, s.end)
+    ]
     if missing:
         return StartOver(
             f"bytes {missing[0].start} to {missing[0].end} of epoch {missing[0].epoch} are not kept any more"
         )
-    start = records[log.epoch].start
-    if start is None:
-        return StartOver(f"the start of epoch {log.epoch} is not known")
-    return Continue(position, tuple(segments), start)
+    return decision
 
 
 def parted_at(records: Mapping[int, EpochRecord], led: int, epoch: int) -> Position | None:
@@ -120,21 +157,3 @@ def parted_at(records: Mapping[int, EpochRecord], led: int, epoch: int) -> Posit
         if record is not None and record.epoch >= later:
             return None
     return None if record is None else Position(led, record.parent_offset)
-
-
-def _within(position: Position, records: Mapping[int, EpochRecord], log: PresentLog) -> Continue | StartOver:
-    """A position whose offsets are those of the present log."""
-    own = records.get(position.epoch)
-    if own is None or own.start is None:
-        return StartOver(f"nothing is known of epoch {position.epoch}")
-    if position.offset < own.start:
-        return StartOver("its first copy was never finished")
-    if position.offset > log.end:
-        return StartOver(f"it is at {position}, but the log ends at {log.end}")
-    child = next(
-        (r for r in records.values() if r.parent == position.epoch and r.epoch in log.same | {log.epoch}),
-        None,
-    )
-    if position.epoch != log.epoch and (child is None or position.offset > child.parent_offset):
-        return StartOver(f"it is at {position}, behind the end of that epoch")
-    return Continue(Position(log.epoch, position.offset), (), position.offset)

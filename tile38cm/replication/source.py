@@ -15,13 +15,13 @@ from twisted.logger import Logger
 
 from tile38cm.coordination.election import Election
 from tile38cm.coordination.status import EpochRecord
-from tile38cm.model import Position
 from tile38cm.peers.connection import PeerConnection
-from tile38cm.peers.messages import ACK, EPOCH, OVER, PUBLISH, Attach, BadMessage, Data, Resume, number
+from tile38cm.peers.messages import ACK, OVER, PUBLISH, Attach, BadMessage, Resume, number
 from tile38cm.replication.backlog import Backlog
-from tile38cm.replication.history import EMPTY, Continue, PresentLog, StartOver, plan
+from tile38cm.replication.history import EMPTY, Continue, PresentLog, StartOver, copy_from, plan
 from tile38cm.replication.local_log import log_digest
 from tile38cm.replication.log_feed import LogFeed
+from tile38cm.replication.outflow import Labels, Outflow, earlier
 from tile38cm.replication.stream import Chunk, Kind
 from tile38cm.tasks import Tasks
 from tile38cm.tile38 import Tile38, Tile38Error
@@ -47,9 +47,7 @@ class _Follower:
     #: The log's end when it was attached: beyond that it has caught up.
     target: int
     acked: int = -1
-    feed: LogFeed | None = None
-    paused: bool = False
-    ended: bool = False
+    out: Outflow | None = None
 
 
 class Source:
@@ -158,7 +156,7 @@ class Source:
         decision = plan(attach.position, reign.records, log, self._backlog)
         if adopted is not None:
             self._log.info("{member} has the first {n} bytes of this log", member=conn.peer, n=adopted)
-            decision = Continue(Position(reign.epoch, adopted), (), adopted)
+            decision = copy_from(adopted, log)
         if isinstance(decision, StartOver):
             self._start_over(conn, decision)
         elif attach.position == EMPTY and not self._election.expel(conn.peer):
@@ -190,16 +188,10 @@ class Source:
         conn.lost = lambda why: self._lost(follower, why)
         self._log.info("{member} continues at {begin}", member=conn.peer, begin=str(decision.begin))
         conn.send(*Resume(decision.begin, decision.length(end)).words())
-        for segment in decision.segments:
-            if segment.epoch != decision.begin.epoch:
-                conn.send(EPOCH, b"%d" % segment.epoch, b"%d" % segment.start)
-            for data in self._backlog.read(segment.epoch, segment.start, segment.end):
-                conn.send(*data.words())
-        if decision.segments:
-            conn.send(EPOCH, b"%d" % reign.epoch, b"%d" % decision.log_from)
-        follower.feed = LogFeed(self._local, self._clock, decision.log_from, _Sink(self, follower))
-        conn.transport.registerProducer(follower.feed, True)  # type: ignore[union-attr]
-        follower.feed.start()
+        labels = Labels(decision)
+        feed = LogFeed(self._local, self._clock, decision.log_from, _Sink(self, follower, labels))
+        follower.out = Outflow(conn, earlier(decision, self._backlog, labels), feed)
+        follower.out.start()
 
     def _receive(self, follower: _Follower, message: list[bytes]) -> None:
         if message[0] != ACK or len(message) != 3:
@@ -225,9 +217,8 @@ class Source:
             self._election.admit(follower.member)
 
     def _lost(self, follower: _Follower, why: str) -> None:
-        follower.ended = True
-        if follower.feed is not None:
-            follower.feed.stop()
+        if follower.out is not None:
+            follower.out.stopProducing()
         if self._followers.get(follower.member) is follower:
             del self._followers[follower.member]
             self._election.disconnected(follower.member)
@@ -240,11 +231,13 @@ class _Sink:
 
     source: Source
     follower: _Follower
+    labels: Labels
 
     def deliver(self, chunk: Chunk, end: int) -> None:
         """A piece of the log that ends at C{end}, or messages for subscribers."""
         if chunk.kind is Kind.DATA:
-            self.follower.conn.send(*Data(self.follower.epoch, end, chunk.payload).words())
+            for words in self.labels.named(chunk.payload, end):
+                self.follower.conn.send(*words)
         else:
             self.follower.conn.send(PUBLISH, chunk.payload)
 

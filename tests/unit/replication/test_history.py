@@ -9,6 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tile38cm.coordination.status import EpochRecord
 from tile38cm.model import Position
+from tile38cm.peers.messages import Data
+from tile38cm.replication.backlog import Backlog
 from tile38cm.replication.history import EMPTY, Continue, PresentLog, Segment, StartOver, parted_at, plan
 
 #: Bytes of a command, in all logs.
@@ -83,8 +85,11 @@ class World:
         for segment in decision.segments:
             for at in range(segment.start, segment.end, SIZE):
                 sent.append((segment.epoch, at, leader.kept[segment.epoch, at]))
+        epoch, turns = decision.log_epoch, list(decision.turns)
         for at in range(decision.log_from, len(leader.log) * SIZE, SIZE):
-            sent.append((self.epoch, at, leader.log[at // SIZE]))
+            while turns and turns[0].offset <= at:
+                epoch = turns.pop(0).epoch
+            sent.append((epoch, at, leader.log[at // SIZE]))
         return sent
 
     def follow(self, n: int, most: int) -> None:
@@ -101,7 +106,7 @@ class World:
         for epoch, at, command in self.stream(decision)[:most]:
             node.take(epoch, at, command)
         if most > len(self.stream(decision)) and node.position.epoch != self.epoch:
-            node.position = Position(self.epoch, decision.log_from)
+            node.position = [Position(decision.log_epoch, decision.log_from), *decision.turns][-1]
 
 
 Steps = list[tuple[str, int] | tuple[str, int, int]]
@@ -161,7 +166,9 @@ class HistoryTests(SynchronousTestCase):
         made = world(told)
         log = PresentLog(made.epoch, len(made.nodes[made.leader].log) * SIZE)
         self.assertIsInstance(plan(None, made.records, log, Node()), StartOver)
-        self.assertEqual(plan(EMPTY, made.records, log, Node()), Continue(Position(made.epoch, 0), (), 0))
+        self.assertEqual(
+            plan(EMPTY, made.records, log, Node()), Continue(Position(made.epoch, 0), (), 0, made.epoch)
+        )
 
     @given(steps, st.integers(0, 8), st.integers(0, 400))
     def test_any_position(self, told: Steps, epoch: int, offset: int) -> None:
@@ -195,8 +202,38 @@ class PlanTests(SynchronousTestCase):
         records = record(1, 0, 0, 0), record(2, 1, 100, 90), record(3, 2, 300, 310)
         self.assertEqual(
             self.plan(Position(1, 60), PresentLog(3, 500), *records),
-            Continue(Position(1, 60), (Segment(1, 60, 100), Segment(2, 90, 300)), 310),
+            Continue(Position(1, 60), (Segment(1, 60, 100), Segment(2, 90, 300)), 310, 3),
         )
+
+    def test_same_log(self) -> None:
+        """What the leader's earlier terms wrote is in its log; the backlog of a leader has none of it."""
+        records = record(1, 0, 0, 0), record(2, 1, 100, 90), record(3, 2, 300, 310), record(4, 3, 500, 500)
+        log = PresentLog(4, 600, frozenset({2, 3}))
+        turns = (Position(3, 300), Position(4, 500))
+        by_epoch = {r.epoch: r for r in records}
+        first = Backlog(1000)
+        first.append(Data(1, 100, b"x" * 100))
+        for position, expected in (
+            (Position(1, 60), Continue(Position(1, 60), (Segment(1, 60, 100),), 90, 2, turns)),
+            (Position(2, 200), Continue(Position(2, 200), (), 200, 2, turns)),
+            (Position(3, 400), Continue(Position(3, 400), (), 400, 3, turns[1:])),
+            (Position(4, 600), Continue(Position(4, 600), (), 600, 4)),
+        ):
+            self.assertEqual(plan(position, by_epoch, log, first), expected)
+        for position in (Position(2, 301), Position(3, 501), Position(4, 601)):
+            self.assertIsInstance(plan(position, by_epoch, log, first), StartOver, position)
+
+    def test_unfinished_copy(self) -> None:
+        """A first copy that was interrupted goes on where it was, also when its leader was started again."""
+        records = record(1, 0, 0, 0), record(2, 1, 100, 90), record(3, 2, 300, 310)
+        self.assertEqual(
+            self.plan(Position(2, 50), PresentLog(2, 400), *records[:2]), Continue(Position(2, 50), (), 50, 2)
+        )
+        self.assertEqual(
+            self.plan(Position(2, 50), PresentLog(3, 400, frozenset({2})), *records),
+            Continue(Position(2, 50), (), 50, 2, (Position(3, 300),)),
+        )
+        self.assertIsInstance(self.plan(Position(2, 50), PresentLog(3, 400), *records), StartOver)
 
     def test_beyond(self) -> None:
         """What was written behind the parting is in no history but its own."""
