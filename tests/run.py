@@ -1,5 +1,6 @@
-"""C{python -m tests.run [unit] [integration] [tests.unit.test_tap …]}: the tests by trial.
+"""C{python -m tests.run [unit] [integration] [chaos] [tests.unit.test_tap …]}: the tests by trial.
 
+Without a name that is all but C{chaos}, which takes minutes by itself.
 The last line is C{N passed, N failed}, with C{, N skipped} where tests were
 skipped.  The exit code is not zero if a test failed, or if there was none:
 trial itself is content with an empty run.
@@ -14,12 +15,13 @@ from unittest import TestSuite
 from twisted.trial.reporter import Reporter, TreeReporter
 from twisted.trial.runner import TestLoader, TrialRunner
 
-FOLDERS = ("unit", "integration")
+FOLDERS = ("unit", "integration", "chaos")
+USUALLY = FOLDERS[:2]
 
 
 def main(names: Sequence[str]) -> int:
-    """Run what is named, everything without a name; returns the exit code."""
-    wanted = [f"tests.{name}" if name in FOLDERS else name for name in names or FOLDERS]
+    """Run what is named, L{USUALLY} without a name; returns the exit code."""
+    wanted = [f"tests.{name}" if name in FOLDERS else name for name in names or USUALLY]
     loader = TestLoader()
     suite = TestSuite(loader.loadByName(name, recurse=True) for name in wanted)
     result = TrialRunner(TreeReporter).run(suite)

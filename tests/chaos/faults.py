@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 from attrs import define, field, frozen
 
-from tests.chaos.world import Node, World, now
+from tests.chaos.world import PREFIX, Node, World, now
 from tests.real import StartError
 
 Say = Callable[[str], None]
@@ -300,6 +300,22 @@ async def _shrink(s: Striking) -> None:
             await asyncio.to_thread(node.direct, "AOFSHRINK")
 
 
+async def _switch_over(s: Striking) -> None:
+    s.say("an operator asks for a switchover")
+    await _put(s, "switchover", {})
+
+
+async def _shrink_all(s: Striking) -> None:
+    s.say("an operator asks for a shrink of all logs")
+    await _put(s, "shrink", {"id": str(now())})
+
+
+async def _put(s: Striking, name: str, asked: object) -> None:
+    async with s.taken("consul") as free:
+        if free:
+            await asyncio.to_thread(s.world.consul.request, "PUT", f"/v1/kv/{PREFIX}/{name}", asked)
+
+
 FAULTS = (
     Fault("kill-manager", 4, _kill(True, False)),
     Fault("kill-tile38", 4, _kill(False, True)),
@@ -315,6 +331,8 @@ FAULTS = (
     Fault("slow", 3, _slow),
     Fault("disk", 2, _disk),
     Fault("shrink", 2, _shrink),
+    Fault("ask-switchover", 1, _switch_over),
+    Fault("ask-shrink", 1, _shrink_all),
 )
 
 
