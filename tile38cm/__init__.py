@@ -4,6 +4,7 @@ From the top down; imports go down only, C{tests/unit/test_layers.py} has the ta
 
  - L{tile38cm.tap}: the command line of C{twist}; L{tile38cm.dev}: a cluster here, a Consul in memory
  - L{tile38cm.service}: one node's life, started and stopped in order
+ - L{tile38cm.antecedents}: what came before this start
  - L{tile38cm.node}: its parts, built and joined; L{tile38cm.duties}: what the election asks for, done;
    L{tile38cm.routing}: where requests go, and whether they may; L{tile38cm.figures}: what it knows of itself;
    L{tile38cm.erasure}: starting over, one node at a time; L{tile38cm.handover}: another node leads;
@@ -12,7 +13,8 @@ From the top down; imports go down only, C{tests/unit/test_layers.py} has the ta
  - L{tile38cm.proxy}: W and R: clients' requests to the leader, or to a follower
  - L{tile38cm.replication}: the bridge that the local Tile38 follows, and where the leader's bytes come from
  - L{tile38cm.operate}: what an operator sees: the registration, metrics, C{tile38ctl}
- - L{tile38cm.health}: does the local server answer; L{tile38cm.state}: what survives a restart
+ - L{tile38cm.health}: does the local server answer; L{tile38cm.state}: what survives a restart;
+   L{tile38cm.footing}: whether all that was acknowledged did
  - L{tile38cm.peers}: the connections to the other nodes, heartbeats, what is said on them
  - L{tile38cm.tile38}: the local server; L{tile38cm.tls}: certificates, and who is at the other end
  - L{tile38cm.coordination}: who leads: Consul below, pure rules of promises, terms and the gate beside it

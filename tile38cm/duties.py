@@ -29,7 +29,7 @@ from tile38cm.peers.heartbeats import Members
 from tile38cm.replication.replica import Replica
 from tile38cm.replication.source import Reign, Source
 from tile38cm.replication.virtual_leader import AttachError
-from tile38cm.state import StateDirectory
+from tile38cm.state import Remembered, StateDirectory
 from tile38cm.tasks import Tasks, pause, within
 from tile38cm.tile38 import Tile38, Tile38Error
 
@@ -79,6 +79,8 @@ class Duties:
         self._same_log: frozenset[int] = frozenset()
         self._role = Role.UNKNOWN
         self._log_replaced = False
+        #: The newest epoch that this node was in office in.
+        self._term = 0
 
     def bind(self, election: Election, members: Members, source: Source) -> None:
         """The parts that know the election themselves."""
@@ -89,7 +91,7 @@ class Duties:
     def follows(self) -> None:
         """The local log takes in another leader's commands from now on."""
         self._same_log = frozenset()
-        self._hands.state.change(led=0)
+        self._hands.state.change(led=0, rewritten=0)
 
     def log_replaced(self) -> None:
         """The log became shorter while this node led; the term is about to end."""
@@ -110,6 +112,8 @@ class Duties:
 
     def publish(self, leadership: Leadership) -> None:
         before, self._role = self._role, leadership.role
+        if leadership.role in (Role.TAKING_OVER, Role.LEADER):
+            self._term = leadership.epoch
         self._hands.told(leadership)
         self._log.info(
             "{role} in epoch {epoch}, leader {leader}: {reason}",
@@ -204,7 +208,7 @@ class Duties:
             return
         same = self._same_log if record.parent in self._same_log else frozenset()
         self._same_log = same | {epoch}
-        hands.state.change(led=epoch, fingerprint=await self._fingerprint(start))
+        hands.state.change(led=epoch, rewritten=0, fingerprint=await self._fingerprint(start))
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         full = with_start(record, start, now)
         if not await hands.store.write_record(full, lambda: self._election.epoch() == epoch):
@@ -237,16 +241,19 @@ class Duties:
         known = self._hands.state.now.fingerprint
         return await self._fingerprint(known[0]) == known
 
-    async def own_log_proven(self, led: int, fingerprint: tuple[int, str], size: int) -> bool:
-        """Whether the log is still that of the epoch that this node led; fails with C{Tile38Error}."""
-        known, _ = fingerprint
-        proven = bool(led) and known <= size and await self._fingerprint(known) == fingerprint
-        if proven:
-            self._same_log = frozenset({led})
-        elif led:
+    async def proven(self, before: Remembered, size: int) -> Position | None:
+        """Where a log stands with which this node led, if it is still that one; fails with C{Tile38Error}."""
+        if not (before.led or before.rewritten):
+            return None
+        known, _ = before.fingerprint
+        if known > size or await self._fingerprint(known) != before.fingerprint:
             self._log.warn("the log is not the one that this node led with: it proves nothing")
-            self._hands.state.change(led=0)
-        return proven
+            self._hands.state.change(led=0, rewritten=0)
+            return None
+        if not before.led:
+            return Position(before.rewritten, 0)
+        self._same_log = frozenset({before.led})
+        return Position(before.led, size)
 
     async def _records(self, epoch: int) -> dict[int, EpochRecord]:
         while self._election.epoch() == epoch:
@@ -274,28 +281,31 @@ class Duties:
             try:
                 await hands.local.readonly(True)
                 size = await hands.local.log_size()
+                seen = await self._fingerprint(size)
             except Tile38Error as e:
                 self._log.debug("not fenced yet: {e}", e=str(e))
                 await pause(hands.clock, RETRY)
                 continue
+            hands.health.log_size = size  # else a rewrite that is known already would be found once more
             if replaced:
-                self._forget_log(epoch)
+                self._forget_log(seen)
             elif epoch and self._role is Role.FOLLOWER:
                 hands.replica.know(Position(epoch, size))
             return
 
-    def _forget_log(self, epoch: int) -> None:
+    def _forget_log(self, seen: tuple[int, str]) -> None:
         """The log was rewritten: its offsets are no longer those that others know.
 
-        The data is whole, so where nobody else could lead this node may; nobody
-        continues from such a log.  Else it follows, from the beginning.
+        The data is whole, so where nobody else could lead this node may, now or after it was
+        started again; nobody continues from such a log.  Else it follows, from the beginning.
         """
         self._same_log = frozenset()
         status = self._election.status
-        if status is not None and status.sync_set == {status.leader} and status.epoch == epoch:
-            self._hands.replica.know(Position(epoch, 0))
+        if status is not None and status.sync_set == {status.leader} and status.epoch == self._term:
+            self._hands.state.change(led=0, rewritten=status.epoch, fingerprint=seen)
+            self._hands.replica.know(Position(status.epoch, 0))
         else:
-            self._hands.state.change(led=0)
+            self._hands.state.change(led=0, rewritten=0)
 
 
 async def _within(work: Coroutine[Deferred[Any], Any, T], seconds: float, clock: IReactorTime) -> T:

@@ -72,7 +72,7 @@ class Erasure:
             kept = await self._keep(reason)
             if kept is not None:
                 return kept
-            self._grounds.state.change(led=0, clean=None)
+            self._grounds.state.change(led=0, rewritten=0, clean=None, whole=False)
             await start_over(self._grounds.clock, self._grounds.local)
         except BaseException:
             self.done()

@@ -34,6 +34,7 @@ from tile38cm.coordination.term import LocalState
 from tile38cm.coordination.watch import Watch
 from tile38cm.duties import Duties, Hands
 from tile38cm.figures import Failovers, Figures, Lag
+from tile38cm.footing import Footing
 from tile38cm.gatelog import GateLog
 from tile38cm.handover import HandOver
 from tile38cm.health import LocalHealth
@@ -85,6 +86,7 @@ class Node:
         self.consul: Consul = consul_client(reactor, settings.consul)
         self.mesh = mesh_for(settings, reactor, self.consul, Watch)
         self.store = ClusterStore(self.consul, settings.lock_prefix, settings.id, reactor)
+        self.store.on_session = lambda session: self.state.change(session=session)
         self.secret = SharedSecret(self.consul, self.store, reactor, lambda: self.gate.is_open())
         services = (settings.writer_service, settings.reader_service)
         self.discovery = Discovery(self.consul, services, settings.lock_prefix, reactor)
@@ -104,6 +106,8 @@ class Node:
         self.identity = identity
         self.dialer = PeerDialer(identity, self.reactor)
         spill = Spill(settings.state_dir / "backlog", settings.backlog)
+        self.footing = Footing(settings.state_dir / "footing", lambda: self.replica.position)
+        spill.on_kept = self.footing.kept
         self.backlog = Backlog(settings.backlog, spill=spill)
         bridge = listening_on(self.reactor, settings.bridge)
         slack = settings.ttl_slack
@@ -221,6 +225,8 @@ class Node:
         self.health.on_change = self._local_changed
         self.health.on_shorter = self._log_shorter
         self.replica.on_change = self._replica_changed
+        self.replica.on_caught_up = self._caught_up
+        self.replica.whole = lambda: self.state.now.whole
         self.replica.before_attach = self.duties.follows
         self.replica.own_log = self.duties.owns_log
         self.discovery.listen(lambda _: self._surroundings_changed())
@@ -263,11 +269,14 @@ class Node:
             here: Position | None = Position(epoch, self.health.log_size)
             return LocalState(self.health.alive, here, here, self.health.log_size)
         replica = self.replica
-        return LocalState(self.health.alive, replica.position, replica.acknowledged, self.health.log_size)
+        size, shaken = self.health.log_size, self.footing.shaken
+        return LocalState(self.health.alive, replica.position, replica.acknowledged, size, shaken)
 
     def _told(self, leadership: Leadership) -> None:
         """The gate first, then routes, then whoever follows."""
         self._gate_changed()
+        if leadership.role is Role.LEADER:
+            self.footing.caught_up()  # what it has is the cluster's by now
         self.failovers.told(leadership)
         if leadership.role is Role.TAKING_OVER and self.writer.waiting:
             self.election.wanted(0)
@@ -291,7 +300,13 @@ class Node:
         self.replica.leader_changed()
         self.promising.leader_changed()
 
+    def _caught_up(self) -> None:
+        self.footing.caught_up()
+        # What was fed under an earlier setting stands before a marker by now.
+        self.state.change(slacks=(self.settings.ttl_slack,), whole=True)
+
     def _replica_changed(self) -> None:
+        self.footing.moved()
         if self.replica.ready:
             self.on_ready()
         self.routes.tell()
@@ -345,6 +360,8 @@ class Node:
     on_ready = staticmethod(lambda: None)
     #: Replaced by the service: writes this member's key soon.
     announce_soon = staticmethod(lambda: None)
+    #: Where others reach this node's W, once it listens.
+    address = ""
 
     def announcement(self) -> dict[str, Any]:
         """What this node says of itself in Consul."""
@@ -353,6 +370,7 @@ class Node:
         leading = leadership.role is Role.LEADER
         return {
             "role": leadership.role.value,
+            "address": self.address,
             "ready": self.routes.readable() and not leading,
             "shrunk": self.state.now.shrunk,
             "nofailover": self.settings.tags.nofailover,
@@ -362,6 +380,7 @@ class Node:
             "offset": position.offset,
             "lag": self.lag.bytes,
             "proven": local.position is not None,
+            "shaken": local.shaken,
             "seen": self.state.now.seen,
             "starts": self.state.now.starts,
             "cluster": self.state.now.cluster,

@@ -23,7 +23,9 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from tile38cm import __version__
+from tile38cm.antecedents import Antecedents
 from tile38cm.coordination.consul import ConsulError, Unclear
+from tile38cm.coordination.store import Twin
 from tile38cm.erasure import Erasure, Grounds
 from tile38cm.handover import DRAIN_TIMEOUT, NotHandedOver
 from tile38cm.model import Position, Role
@@ -31,7 +33,7 @@ from tile38cm.node import Node, listening_on
 from tile38cm.operate.metrics import Metrics
 from tile38cm.operate.registration import Registration
 from tile38cm.requests import Means, Requests
-from tile38cm.settings import Settings
+from tile38cm.settings import Address, Settings
 from tile38cm.state import Remembered, StateError
 from tile38cm.tasks import Tasks, pause, within
 from tile38cm.tile38 import Tile38Error
@@ -71,6 +73,9 @@ class NodeService(Service):
         self._node.announce_soon = self._announce_soon
         node = self._node
         grounds = Grounds(reactor, node.tile38, node.state, node.store, settings.id, self._in_thread)
+        self._before = Antecedents(
+            reactor, node.store, node.state, node.footing, settings.id, node.endpoint_to, self._void
+        )
         self._erasure = Erasure(grounds, lambda: node.election.leadership.epoch)
         node.replica.erase = self._erasure.erase
         node.on_ready = self._erasure.done
@@ -89,6 +94,7 @@ class NodeService(Service):
         )
         try:
             before = self._node.state.open()
+            self._node.footing.load(before.starts == 0)
             self._node.backlog.load()
             self._node.replica.contact.load()
         except (StateError, OSError) as e:
@@ -105,13 +111,22 @@ class NodeService(Service):
     async def _begin(self, before: Remembered) -> None:
         node = self._node
         node.core.seen = before.seen
+        node.store.mine.add(before.session)
+        slack = self._settings.ttl_slack
+        node.intake.slacks = (slack, *(earlier for earlier in before.slacks if earlier != slack))
+        node.state.change(slacks=node.intake.slacks)
         node.tile38.start()
         await self._until("the local Tile38", lambda: node.tile38.readonly(True))
         await self._prove_position(before)
         node.health.start()
         await self._until("Consul", self._consul_leads)
-        await self._until("Consul", self._judge_disk)
-        await self._until("Consul", self._count_start)
+        try:
+            await self._until("Consul", self._before.alone)
+        except Twin as e:
+            self._fatal(f"{e}: give each its own --id")
+            return
+        await self._until("Consul", lambda: self._before.judge(node.replica.position))
+        await self._until("Consul", self._before.count)
         if self._settings.tls.mode == "off":
             await self._until("the cluster's secret", node.secret.learn)
             node.secret.start()
@@ -146,26 +161,10 @@ class NodeService(Service):
         if not await self._node.consul.status_leader():
             raise Unclear("Consul has no leader")
 
-    async def _judge_disk(self) -> None:
-        """A disk that was put back to an earlier day proves nothing of what came after.
-
-        Nothing is written here, so that an answer that was lost is not taken for an earlier start.
-        """
-        node = self._node
-        noted, told, here = await node.store.starts(), await node.store.last_led(), node.replica.position
-        if noted >= node.state.now.starts:
-            why = "the state directory is older than this node's last start"
-            node.state.change(starts=noted + 1)
-        elif told is not None and here is not None and node.state.now.led and _beyond(told, here):
-            why = f"the log ends at {here}, but this node has led up to {told} at least"
-        else:
-            return
+    def _void(self, why: str) -> None:
         self._log.warn("{why}: it proves nothing", why=why)
-        node.duties.follows()
-        node.intake.give_up("the disk was put back to an earlier time")
-
-    async def _count_start(self) -> None:
-        await self._node.store.count_start(self._node.state.now.starts)
+        self._node.duties.follows()
+        self._node.intake.give_up("the disk was put back to an earlier time")
 
     async def _prove_position(self, before: Remembered) -> None:
         """What the state directory and the log together prove of this node's position."""
@@ -173,8 +172,9 @@ class NodeService(Service):
 
         async def measure() -> None:
             size = node.health.log_size = await node.tile38.log_size()
-            if await node.duties.own_log_proven(before.led, before.fingerprint, size):
-                node.replica.know(Position(before.led, size))
+            own = await node.duties.proven(before, size)
+            if own is not None:
+                node.replica.know(own)
             elif size and before.clean is not None and before.clean[1] == size:
                 node.replica.know(before.clean[0])
 
@@ -191,6 +191,8 @@ class NodeService(Service):
         ):
             wrapped = node.mesh.listener_factory(factory, service)
             self._ports.append(await listening_on(self._reactor, address).listen(wrapped))
+        writer: Any = self._ports[0].getHost()
+        node.address = str(Address(settings.advertise, writer.port))
 
     async def _register(self) -> None:
         if self._settings.service_manage:
@@ -225,7 +227,8 @@ class NodeService(Service):
             if election.why_not != why:
                 why = election.why_not
                 leader = election.leadership.leader
-                tell = self._log.info if why and leader is None else self._log.debug
+                seen = why and (leader is None or election.resting)
+                tell = self._log.info if seen else self._log.debug
                 tell("this node does not stand for election: {why}", why=why or "it may")
             await pause(self._reactor, step)
 
@@ -280,6 +283,9 @@ class NodeService(Service):
                         trouble = str(e)
                         self._log.warn("this member cannot be announced: {e}", e=trouble)
                     written = False
+                except Twin as e:
+                    self._fatal(f"{e}: give each its own --id")
+                    return
                 if not written:
                     self._announce = True
                     await pause(self._reactor, ANNOUNCE_RETRY)
@@ -356,18 +362,16 @@ class NodeService(Service):
 
     async def _remember(self, position: Position | None) -> None:
         """An orderly stop proves the position to the next start, if the log is untouched till then."""
-        if position is None or self._node.state.now.led:
+        if position is None:
+            return
+        await self._before.note_the_end()
+        if self._node.state.now.led:
             return
         try:
             size = await self._node.tile38.log_size()
         except Tile38Error:
             return
         self._node.state.change(clean=(position, size))
-
-
-def _beyond(told: Position, here: Position) -> bool:
-    """Whether a leader's log was longer than it is now; another log's offsets tell nothing."""
-    return told.epoch >= here.epoch and told.offset > here.offset
 
 
 async def _quietly(ending: Any) -> None:

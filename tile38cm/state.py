@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from attrs import evolve, frozen
 from twisted.logger import Logger
@@ -36,6 +37,15 @@ class Remembered:
     #: that is shorter, or another one, proves nothing.
     fingerprint: tuple[int, str] = (0, "")
     clean: tuple[Position, int] | None = None
+    #: The epoch that this node led alone when its log was rewritten: the data is whole, and
+    #: C{fingerprint} is that of the new log.
+    rewritten: int = 0
+    #: Whether a first copy was finished since this node last began from nothing.
+    whole: bool = False
+    #: The newest session in Consul: whoever else holds this node's key is another manager.
+    session: str = ""
+    #: The slacks by which lifetimes may have been lengthened behind the log's last marker.
+    slacks: tuple[float, ...] = ()
 
 
 class StateDirectory:
@@ -52,6 +62,7 @@ class StateDirectory:
         self.now = Remembered()
         #: Whether C{now} is on disk.
         self._kept = True
+        self._lock: IO[bytes] | None = None
 
     def open(self) -> Remembered:
         """Read what was remembered and count this start; fails with L{StateError}.
@@ -60,12 +71,23 @@ class StateDirectory:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o750)
+            self._take()
             before = _read(self._file)
             self.now = before
             self.keep(evolve(before, starts=before.starts + 1, clean=None))
         except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError) as e:
             raise StateError(f"the state directory {self.path} cannot be used: {e}; see --state.dir") from e
         return before
+
+    def _take(self) -> None:
+        """Be the one process that uses the directory, until it ends."""
+        lock = (self.path / "lock").open("ab")
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            raise ValueError("another manager uses it") from None
+        self._lock = lock
 
     def keep(self, state: Remembered) -> None:
         """Remember C{state}; fails with C{OSError}."""
@@ -78,6 +100,10 @@ class StateDirectory:
                 "led": state.led,
                 "fingerprint": list(state.fingerprint),
                 "clean": None if state.clean is None else _clean_words(*state.clean),
+                "rewritten": state.rewritten,
+                "whole": state.whole,
+                "session": state.session,
+                "slacks": list(state.slacks),
             }
         )
         temporary = self._file.with_suffix(".new")
@@ -124,6 +150,10 @@ def _read(path: Path) -> Remembered:
         led=int(doc["led"]),
         fingerprint=(int(doc["fingerprint"][0]), str(doc["fingerprint"][1])),
         clean=None if clean is None else (Position(int(clean[0]), int(clean[1])), int(clean[2])),
+        rewritten=int(doc["rewritten"]),
+        whole=doc["whole"] is True,
+        session=str(doc["session"]),
+        slacks=tuple(float(slack) for slack in doc["slacks"]),
     )
 
 

@@ -169,6 +169,13 @@ class Lab:
             f"node{number}", host, tile38, Manager(folder, self._flags(number, host), self._environment())
         )
 
+    def another(self, number: int, name: str) -> Node:
+        """One more node, that has some name; not started."""
+        node = self._node(number)
+        node.manager.flags[node.manager.flags.index("--id") + 1] = name
+        self.nodes.append(node)
+        return node
+
     def _environment(self) -> dict[str, str]:
         return {"PYTHONPATH": str(ROOT), **self.plan.environment}
 

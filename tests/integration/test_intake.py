@@ -8,7 +8,7 @@ from tests.integration.fed import FedCase, log_of, points, reactor, until, write
 from tile38cm.model import Position
 from tile38cm.peers.messages import Data
 from tile38cm.replication.history import EMPTY
-from tile38cm.replication.markers import marker, packed
+from tile38cm.replication.markers import lengthened, marker, packed
 from tile38cm.replication.matching import NoMatch
 
 
@@ -45,6 +45,18 @@ class RecoveryTests(FedCase):
         fed.intake.begin()
         self.assertFalse(fed.intake.matching)
         self.assertEqual(fed.intake.position, Position(3, 77))
+
+    async def test_another_slack(self) -> None:
+        """What was fed under another setting for lifetimes is found in the stream all the same."""
+        fed = await self.follower()
+        words = [b"SET", b"fleet", b"1", b"EX", b"60", b"STRING", b"x"]
+        write(fed.server, marker("n1", Position(3, 77)) + packed(lengthened(words, 3.0)), 3)
+        await fed.intake.look()
+        fed.intake.slacks = (5.0, 3.0)
+        fed.intake.begin()
+        sent = packed(words)
+        self.assertIsNone(fed.intake.skip(Data(3, 77 + len(sent), sent)))
+        self.assertEqual(fed.intake.position, Position(3, 77 + len(sent)))
 
     async def test_foreign(self) -> None:
         """What the leader never sent is found out."""

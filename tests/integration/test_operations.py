@@ -75,6 +75,11 @@ def started_over(*nodes: Node) -> list[str]:
     return [node.id for node in nodes for _ in range(node.manager.text().count("this node starts over"))]
 
 
+def session_of(lab: Lab, node: Node) -> object:
+    """What holds a node's key in Consul."""
+    return lab.consul.request("GET", f"/v1/kv/{PREFIX}/members/{node.id}")[0]["Session"]
+
+
 def log_path(node: Node) -> Path:
     """The log of its Tile38."""
     return Path(node.tile38.directory) / "appendonly.aof"
@@ -373,6 +378,29 @@ class TagTests(OperationsCase):
         self.assertIs(lab.wait_settled(plain, near), near)
 
 
+class AloneTests(OperationsCase):
+    """A follower while nobody leads."""
+
+    def test_started_again(self) -> None:
+        """It serves reads of what it had, which its Tile38 by itself would refuse, and follows later."""
+        with Lab(nodes=2) as lab:
+            leader, other = lab.nodes
+            other.manager.flags += ["--tag.nofailover"]
+            leader.start()
+            lab.wait_settled(leader)
+            other.start()
+            lab.wait_settled()
+            lab.write(leader, "SET", "fleet", "1", "STRING", "here")
+            lab.wait_same("fleet")
+            leader.kill()
+            other.kill()
+            other.start()
+            self.assertEqual(lab.read(other, "GET", "fleet", "1"), "here")
+            leader.start()
+            self.assertIs(lab.wait_settled(), leader)
+            self.assertEqual(lab.read(other, "GET", "fleet", "1"), "here")
+
+
 class AdoptionTests(OperationsCase):
     """Servers that ran without us."""
 
@@ -466,6 +494,45 @@ class RestoredTests(OperationsCase):
             words = ("failover", "--force", "--candidate", node.id, "--old-leader-is-dead", "--yes")
             self.assertEqual(ctl(lab, *words).code, 0)
             self.assertEqual(set(node.objects("restored")), {"old"})
+
+    def test_snapshot_of_a_follower(self) -> None:
+        """A follower that is put back does not lead before it has heard the one that has more."""
+        with Lab(nodes=2) as lab:
+            lab.start()
+            leader = lab.wait_settled()
+            (other,) = lab.others(leader)
+            lab.write(leader, "SET", "restored", "old", "POINT", 1, 2)
+            lab.wait_same("restored")
+            copy = self.copy(lab, other)
+            lab.write(leader, "SET", "restored", "new", "POINT", 1, 2)
+            wait_for(lambda: told_offset(lab, other) >= log_path(leader).stat().st_size, "told", 10)
+            leader.kill()
+            other.kill()
+            self.put_back(lab, other, copy)
+            other.start()
+            wait_for(lambda: "does not say what it has" in other.manager.text(), "it waits", 20)
+            self.assertIn("may have lost", member(lab, other)["against"])
+            time.sleep(2.0)
+            self.assertEqual(lab.status()["leader"], leader.id)
+            leader.start()
+            lab.wait_settled()
+            self.assertEqual(lab.wait_same("restored"), {"old", "new"})
+            self.check_equal(lab)
+
+    def test_twin(self) -> None:
+        """A second manager of the same id gives up with one sentence, and the first never notices."""
+        with Lab(nodes=2) as lab:
+            lab.start()
+            leader = lab.wait_settled()
+            session = session_of(lab, leader)
+            twin = lab.another(9, leader.id)
+            twin.start()
+            wait_for(lambda: twin.manager.code is not None, "the second has ended", 60)
+            self.assertEqual(twin.manager.code, 1)
+            said = f"another manager runs as {leader.id}: give each its own --id"
+            self.assertEqual(twin.manager.text().count(said), 1)
+            self.assertIs(lab.wait_settled(*lab.nodes[:2]), leader)
+            self.assertEqual(session_of(lab, leader), session)
 
     def copied(self, lab: Lab, node: Node) -> Path:
         """Stop a node in order, and copy its data and its state."""

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tile38cm.model import Position
 from tile38cm.state import Remembered, StateDirectory, StateError
 
-FULL = Remembered("c", 7, 3, "s1", 6, (120, "abc"), (Position(6, 100), 120))
+FULL = Remembered("c", 7, 3, "s1", 6, (120, "abc"), (Position(6, 100), 120), 4, True, "s", (5.0,))
 #: A few letters are enough, and the table of all of Unicode takes seconds to build.
 _TEXT = 'aé"\\€'
 _COUNTS = st.integers(0, 2**63)
@@ -29,6 +29,10 @@ _STATES = st.builds(
     led=_COUNTS,
     fingerprint=st.tuples(_COUNTS, st.text(_TEXT, max_size=5)),
     clean=st.none() | st.tuples(st.builds(Position, _COUNTS, _COUNTS), _COUNTS),
+    rewritten=_COUNTS,
+    whole=st.booleans(),
+    session=st.text(_TEXT, max_size=5),
+    slacks=st.lists(st.floats(0, 1e6), max_size=2).map(tuple),
 )
 
 
@@ -129,6 +133,20 @@ class StateTests(SynchronousTestCase):
             self.assertIn(str(self.path), str(e))
             return str(e)
         self.fail("it was opened")
+
+    def test_one_at_a_time(self) -> None:
+        """Another process is told so, and changes nothing; the directory is free when its user has ended."""
+        if child := os.fork():
+            self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 0)
+        else:
+            self.opened()
+            os._exit(0)
+        directory = self.opened()
+        if child := os.fork():
+            self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 3)
+        else:
+            os._exit(3 if "another manager uses it" in self.fails() else 0)
+        self.assertEqual(directory.now.starts, StateDirectory(self.path).open().starts)
 
     def test_interrupted_write(self) -> None:
         """A half written new file is as if it had never been begun."""

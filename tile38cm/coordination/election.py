@@ -24,7 +24,7 @@ from tile38cm.coordination.office import Office
 from tile38cm.coordination.promises import BEATS_PER_LEASE, Answer, Heartbeat, Ledger, Promise
 from tile38cm.coordination.roles import claim_for, role_machine
 from tile38cm.coordination.status import Settlement, Status
-from tile38cm.coordination.survey import Defer, Report, Stand, Withdraw, advise, founder
+from tile38cm.coordination.survey import Advice, Defer, Report, Rest, Stand, Withdraw, advise, founder
 from tile38cm.coordination.term import Candidacy, Term
 from tile38cm.model import Leadership, Role
 
@@ -59,6 +59,11 @@ class Election(Office):
     def why_not(self) -> str:
         """Why this member does not stand, for people; empty when it may."""
         return self._core.why_not
+
+    @property
+    def resting(self) -> bool:
+        """Whether an operator may have to act before this member can stand."""
+        return self._core.now() < self._core.rest_until
 
     def report(self) -> Report:
         """Where this member stands, for another one that asks."""
@@ -157,6 +162,11 @@ class Election(Office):
         if isinstance(advice, Withdraw):
             core.why_not = advice.reason
             self._machine.withdraw(advice.reason)
+        elif isinstance(advice, Rest):
+            # A candidate answers no heartbeat; this one's only way back may be a leader that it follows.
+            core.why_not = core.resting = advice.reason
+            core.rest_until = core.now() + core.lease
+            self._machine.withdraw(advice.reason)
         elif isinstance(advice, Defer):
             core.why_not = advice.reason
             pause = core.lease / BEATS_PER_LEASE
@@ -164,10 +174,11 @@ class Election(Office):
         elif isinstance(advice, Stand):
             self._machine.claim()
 
-    def _advice(self, candidacy: Candidacy, reports: tuple[Report, ...]) -> Stand | Defer | Withdraw:
+    def _advice(self, candidacy: Candidacy, reports: tuple[Report, ...]) -> Advice:
         core, me = self._core, self.report()
         if candidacy.status is not None:
-            return advise(me, reports, candidacy.status.epoch, candidacy.rounds)
+            hear = candidacy.status.sync_set - {core.me} if core.local().shaken else frozenset()
+            return advise(me, reports, candidacy.status.epoch, candidacy.rounds, hear)
         patient = core.now() >= core.started + core.grace() + FOUNDING_PATIENCE
         return founder(me, reports, core.expect, patient)
 

@@ -83,6 +83,9 @@ class Core:
     term: Term | None = None
     tickets: int = 0
     why_not: str = ""
+    #: Why it does not stand until then, whatever else would allow it.
+    resting: str = ""
+    rest_until: float = float("-inf")
     leadership: Leadership = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -133,6 +136,8 @@ class Core:
             return "" if self.seen == 0 else "it remembers a cluster of which Consul knows nothing"
         if self.me not in self.status.sync_set:
             return "it is not in the sync set, so it may lack acknowledged writes"
+        if now < self.rest_until:
+            return self.resting
         if self.seen > self.status.epoch:
             return "Consul's status is older than what it has seen"
         if local.position is None:

@@ -57,6 +57,29 @@ class Settled:
     index: int
 
 
+class Twin(Exception):
+    """Another manager that runs has this member's id."""
+
+
+@frozen
+class Rival:
+    """Whose session holds this member's key: another manager's of the same id, or one's that has ended.
+
+    C{address}: where its W was; empty if it does not say.
+    """
+
+    session: str
+    address: str
+
+
+@frozen
+class Told:
+    """What an earlier run of this member last said of itself."""
+
+    led: bool
+    position: Position
+
+
 class ClusterStore:
     """The keys of one cluster, as one member reads and writes them.
 
@@ -72,6 +95,10 @@ class ClusterStore:
         self._member = member
         self._clock = clock
         self._session: str | None = None
+        #: The sessions of this run, and those that an earlier one has remembered.
+        self.mine: set[str] = set()
+        #: Told each session of this member before it is used.
+        self.on_session: Callable[[str], None] = lambda _: None
         self._trouble = ""
 
     def key(self, *names: object) -> str:
@@ -153,6 +180,8 @@ class ClusterStore:
             # No node checks and no lock delay: with them the transaction of a
             # takeover is refused for as long as the delay runs.
             self._session = await self._consul.session_create(f"tile38cm {self._member}", ttl=SESSION_TTL)
+            self.mine.add(self._session)
+            self.on_session(self._session)
         return self._session
 
     def holds(self, lock: KeyValue | None) -> bool:
@@ -183,22 +212,38 @@ class ClusterStore:
     # -- members, epochs, secret ----------------------------------------------
 
     async def announce(self, state: Mapping[str, Any]) -> bool:
-        """Write this member's own key under its session; fails with C{ConsulError}.
+        """Write this member's own key under its session; fails with C{ConsulError} and with L{Twin}.
 
         @return: whether it was written; if not, try again.
         """
         value = json.dumps(dict(state), sort_keys=True).encode()
         written = await self._lock(self.key(MEMBERS, self._member), value)
-        if not written:
-            await self._end_earlier_session()
+        if not written and await self.rival() is not None:
+            raise Twin(f"another manager runs as {self._member}")
         return written
 
-    async def _end_earlier_session(self) -> None:
-        """After a crash an earlier session of this member holds its key, for as long as sessions live."""
-        found = (await self._consul.get(self.key(MEMBERS, self._member), consistent=True)).value
-        if found is not None and found.session not in (None, self._session):
-            self._log.info("the session from before a crash of this member is ended")
-            await self._consul.session_destroy(str(found.session))
+    async def rival(self) -> Rival | None:
+        """Who holds this member's key, if it is not this member; fails with C{ConsulError}.
+
+        A session that a crash of this member has left, which would hold it for as long
+        as sessions live, is ended.
+        """
+        found = await self._own_key()
+        if found is None or found.session in (None, self._session):
+            return None
+        if found.session in self.mine:
+            await self.end(str(found.session))
+            return None
+        address = _document(found).get("address")
+        return Rival(str(found.session), address if isinstance(address, str) else "")
+
+    async def end(self, session: str) -> None:
+        """End an earlier session of this member; fails with C{ConsulError}."""
+        self._log.info("the session from before a crash of this member is ended")
+        await self._consul.session_destroy(session)
+
+    async def _own_key(self) -> KeyValue | None:
+        return (await self._consul.get(self.key(MEMBERS, self._member), consistent=True)).value
 
     async def take(self, name: str) -> bool:
         """Lock a key below the prefix with this member's session; fails with C{ConsulError}."""
@@ -235,16 +280,16 @@ class ClusterStore:
         await self._consul.put(self.key("starts", self._member), b"%d" % max(noted, mine))
         return noted
 
-    async def last_led(self) -> Position | None:
-        """How long this member's log was at least, if by its own key it led; fails with C{ConsulError}.
+    async def last_told(self) -> Told | None:
+        """What this member's own key says that it had, at least; fails with C{ConsulError}.
 
         After an orderly stop there is no such key.
         """
-        found = (await self._consul.get(self.key(MEMBERS, self._member), consistent=True)).value
+        found = await self._own_key()
+        told = {} if found is None else _document(found)
         try:
-            told: Any = None if found is None else json.loads(found.value)
-            return Position(int(told["epoch"]), int(told["offset"])) if told["role"] == "leader" else None
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            return Told(told["role"] == "leader", Position(int(told["epoch"]), int(told["offset"])))
+        except (ValueError, KeyError, TypeError, OverflowError):
             return None
 
     async def epochs(self) -> dict[int, EpochRecord]:
@@ -285,6 +330,15 @@ class ClusterStore:
         if found is None:
             raise Unclear("the cluster's secret was not stored")
         return found.value.decode("ascii", "replace")
+
+
+def _document(found: KeyValue) -> dict[str, Any]:
+    """A member's key; nothing if it is rubbish."""
+    try:
+        document = json.loads(found.value)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def _index_of(results: tuple[KeyValue, ...], key: str) -> int:

@@ -51,18 +51,36 @@ class Withdraw:
     reason: str
 
 
-Advice = Stand | Defer | Withdraw
+@frozen
+class Rest:
+    """This node must not stand while that is so: follow for a while, then ask again."""
+
+    reason: str
 
 
-def advise(me: Report, others: tuple[Report, ...], epoch: int, rounds: int) -> Advice:
+Advice = Stand | Defer | Withdraw | Rest
+
+
+def advise(
+    me: Report,
+    others: tuple[Report, ...],
+    epoch: int,
+    rounds: int,
+    hear: frozenset[str] = frozenset(),
+) -> Advice:
     """Whether C{me} should stand, given the members of the set that answered.
 
     @param epoch: the epoch in C{status} as this member read it.
     @param rounds: how many rounds it has waited already.
+    @param hear: if C{me} is shaken, the other members of the set: each of them may be the only
+        one left that has an acknowledged write.
     """
     later = [r for r in others if r.seen_epoch > max(epoch, me.seen_epoch)]
     if later:
         return Withdraw(f"{later[0].member} has seen epoch {later[0].seen_epoch}")
+    unheard = _unheard(me, others, hear)
+    if unheard:
+        return Rest(unheard)
     if rounds >= MAX_ROUNDS:
         return Stand()
     for other in others:
@@ -97,6 +115,17 @@ def founder(me: Report, others: tuple[Report, ...], expect: int, patient: bool) 
     if me.log_size == 0 and not patient:
         return Defer("this node is empty: one with data may come")
     return Stand()
+
+
+def _unheard(me: Report, others: tuple[Report, ...], hear: frozenset[str]) -> str:
+    """Why a shaken member may not know enough, or has not enough; empty when neither is so."""
+    known = {r.member: r.position for r in others if r.member in hear and r.position is not None}
+    why = "this node may have lost acknowledged writes in a crash of its machine"
+    missing = sorted(hear - known.keys())
+    if missing:
+        return f"{why}, and {missing[0]} does not say what it has"
+    fuller = [name for name, position in known.items() if position > (me.position or Position(0, 0))]
+    return f"{why}, and {fuller[0]} has more" if fuller else ""
 
 
 def _before(other: Report, me: Report) -> bool:

@@ -15,13 +15,15 @@ class LocalState:
 
     C{position} is how far it has taken bytes over, C{None} unless that is
     proven; C{acknowledged} how much of it was handed on to Tile38; C{ready}
-    means that Tile38 answers and may be promoted.
+    means that Tile38 answers and may be promoted; C{shaken} that it may lack
+    something that it has acknowledged before it was started again.
     """
 
     ready: bool = False
     position: Position | None = None
     acknowledged: Position | None = None
     log_size: int = 0
+    shaken: bool = False
 
 
 @frozen

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from twisted.logger import Logger
 
+from tile38cm.footing import boot_id
+
 #: Seconds between writes of the file.
 WRITE_EVERY = 1.0
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Contact:
@@ -36,8 +37,8 @@ class Contact:
     def load(self) -> None:
         """Take over what an earlier run has noted since the machine was started."""
         try:
-            boot, at = self._path.read_text().split()
-            if boot == _boot() and float(at) <= self._now():
+            boot, _, at = self._path.read_text().partition(" ")
+            if boot == boot_id() and float(at) <= self._now():
                 self._at = float(at)
         except (OSError, ValueError):
             pass  # nothing is known: the silence is endless
@@ -58,14 +59,6 @@ class Contact:
         if self._at - self._written >= WRITE_EVERY:
             self._written = self._at
             try:
-                self._path.write_text(f"{_boot()} {self._at}")
+                self._path.write_text(f"{boot_id()} {self._at}")
             except OSError as e:
                 self._log.debug("cannot write {path}: {e}", path=str(self._path), e=str(e))
-
-
-def _boot() -> str:
-    """What tells this start of the machine from others."""
-    try:
-        return _BOOT.read_text().strip()
-    except OSError:
-        return "?"

@@ -73,6 +73,8 @@ class Intake:
         self.on_room: Callable[[], None] = lambda: None
         #: Whether nothing has been heard for longer than lifetimes may differ.
         self.silent: Callable[[], bool] = lambda: False
+        #: By what lifetimes may have been lengthened behind the log's last marker.
+        self.slacks: tuple[float, ...] = (slack,)
         #: Everything that was taken over, delivered or not.
         self.position: Position | None = None
         #: What Tile38's socket has been given.
@@ -168,6 +170,11 @@ class Intake:
         """Whether the log holds commands of which it is not known yet where they end in the stream."""
         return self._matcher is not None
 
+    @property
+    def explained(self) -> bool:
+        """Whether the log is exactly what C{position} says."""
+        return self.position not in (None, EMPTY) and self._recovered is None and self._matcher is None
+
     def begin(self) -> None:
         """A stream begins at C{position}: what the log holds behind that is to be found in it."""
         matcher = None if self._recovered is None else Matcher(self._recovered.behind)
@@ -187,7 +194,7 @@ class Intake:
         for words in commands(data.payload):
             start += len(packed(words))
             self._doubts.hear(words)
-            if not is_own(words) and self._matcher.feed(lengthened(words, self._slack)):
+            if not is_own(words) and self._matcher.feed(*(lengthened(words, s) for s in self.slacks)):
                 self.know(Position(data.epoch, start))
                 break
         self._backlog.append(evolve(data, end=start, payload=data.payload[: start - data.start]))

@@ -90,14 +90,14 @@ class Matcher:
         """Whether the whole log is explained by what was fed."""
         return len(self.log) in self._ways
 
-    def feed(self, command: Command) -> bool:
-        """Take the stream's next command; fails with L{NoMatch}.
+    def feed(self, *forms: Command) -> bool:
+        """Take the stream's next command, in any form that it may have been given; fails with L{NoMatch}.
 
         @return: L{done} after it.
         """
-        words = list(command)
-        ways = {at + 1 for at in self._ways if at < len(self.log) and list(self.log[at]) == words}
-        if may_leave_no_trace(command):
+        words = [list(form) for form in forms]
+        ways = {at + 1 for at in self._ways if at < len(self.log) and list(self.log[at]) in words}
+        if may_leave_no_trace(forms[0]):
             ways |= self._ways
         self._ways = self._over_expiries(ways)
         if not self._ways:

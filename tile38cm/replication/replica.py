@@ -8,9 +8,8 @@ the L{Intake<tile38cm.replication.intake>}, which knows this node's position.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from enum import Enum
 
-from attrs import define
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 
@@ -36,42 +35,17 @@ from tile38cm.replication.contact import Contact
 from tile38cm.replication.intake import Intake
 from tile38cm.replication.local_log import LogError
 from tile38cm.replication.matching import NoMatch
+from tile38cm.replication.session import Session, Stage
 from tile38cm.replication.virtual_leader import AttachError
-from tile38cm.tasks import Interruptible, Tasks, pause
+from tile38cm.tasks import Interruptible, Tasks, pause, within
 from tile38cm.tile38 import Tile38Error
 
 LeaderLine = Callable[[], "tuple[str, int, IStreamClientEndpoint] | None"]
 
 #: Seconds between tries to reach the leader; short, since promotions take milliseconds.
 RETRY = 0.05
-
-
-class Stage(Enum):
-    """What a replica is busy with, for people and for R."""
-
-    IDLE = "idle"
-    CONNECTING = "connecting"
-    STARTING_OVER = "starting-over"
-    MATCHING = "matching"
-    COPYING = "copying"
-    FOLLOWING = "following"
-
-
-@define(eq=False)
-class _Session:
-    """One connection to a leader."""
-
-    conn: PeerConnection
-    leader: str
-    epoch: int
-    #: Where the stream stands.
-    at: Position
-    #: Bytes until this node has what the leader had when it was asked.
-    remaining: int
-    #: What has come while Tile38 is being attached; C{None}: it is attached.
-    waiting: list[list[bytes]] | None
-    #: Whether somebody waits already for Tile38 to say that it has caught up.
-    asked: bool = False
+#: Seconds without a leader after which a node serves reads again that was started meanwhile.
+ALONE = 2.0
 
 
 class Replica:
@@ -94,15 +68,20 @@ class Replica:
         self._clock = clock
         self._leader: LeaderLine = lambda: None
         self._tasks = Tasks()
-        self._session: _Session | None = None
+        self._session: Session | None = None
         self._allowed = True
         self._dialing = Interruptible()
         self._asking: tuple[str, int] | None = None
         self._said = ""
+        self._alone_since: float | None = None
         #: Keeps what the cluster lacks, then empties Tile38; told why, returns where the node stands.
         self.erase: Callable[[str], Awaitable[Position]] = _nothing_to_erase
         #: Told when C{ready}, C{stage} or a position became known or lost.
         self.on_change: Callable[[], None] = lambda: None
+        #: Told when this node has all that the leader had when it was asked.
+        self.on_caught_up: Callable[[], None] = lambda: None
+        #: Whether a copy was finished here once, and not begun anew since.
+        self.whole: Callable[[], bool] = lambda: False
         #: Told before the local log takes in the first foreign byte.
         self.before_attach: Callable[[], None] = lambda: None
         #: Whether the local log is that of this node's own reign: markers in it are void.
@@ -191,12 +170,35 @@ class Replica:
             await self._intake.refeed()
         if self.position != before:
             self.on_change()
+        if self._allowed:
+            await self._serve_alone()
         line = self._leader()
         if line is not None and self._allowed:
             if self.contact.broken:
                 await self._intake.doubt()
                 self.contact.renew()
             await self._follow(*line, self.position)
+
+    async def _serve_alone(self) -> None:
+        """Serve reads as a follower does that has lost its leader: a Tile38 that was started again does not.
+
+        Fails as L{Intake.attach}.
+        """
+        now = self._clock.seconds()
+        if self._alone_since is None:
+            self._alone_since = now
+        if self.ready or now - self._alone_since < ALONE or self.own_log() or not self.whole():
+            return
+        if self._intake.explained:
+            if not self._intake.attached:
+                await self._intake.attach(0)
+                self._intake.mark()
+            try:
+                await within(Deferred.fromCoroutine(self._intake.caught_up()), ALONE, self._clock)
+            except TimeoutError:
+                self._alone_since = self._clock.seconds()  # a leader may have come meanwhile
+            else:
+                self._set_ready(self._intake.attached)
 
     async def _follow(
         self, leader: str, epoch: int, endpoint: IStreamClientEndpoint, position: Position | None
@@ -216,8 +218,8 @@ class Replica:
             conn.close("no answer to BRIDGE")
             raise PeerError("the leader's answer was not understood")
         resume = Resume.read(message)
-        session = _Session(conn, leader, epoch, resume.position, resume.to_come, None)
-        self._session = session
+        session = Session(conn, leader, epoch, resume.position, resume.to_come, None)
+        self._session, self._alone_since = session, None
         conn.receive = lambda words: self._receive(session, words)
         conn.lost = lambda why: self._lost(session, why)
         if position is None and self.position is None:
@@ -240,7 +242,7 @@ class Replica:
         conn = await self._dialer.dial(endpoint, BRIDGE, *attach.words())
         return conn, await self._dialer.reply(conn, DIAL_TIMEOUT * 2)
 
-    async def _attach(self, session: _Session, held: Sequence[list[bytes]] = ()) -> None:
+    async def _attach(self, session: Session, held: Sequence[list[bytes]] = ()) -> None:
         """From here on what comes goes to Tile38, C{held} first."""
         session.waiting = list(held)
         self._intake.turn(session.at)
@@ -268,7 +270,7 @@ class Replica:
         if self._session is session:
             self._stage(Stage.FOLLOWING)
 
-    def _receive(self, session: _Session, words: list[bytes]) -> None:
+    def _receive(self, session: Session, words: list[bytes]) -> None:
         if session is not self._session:
             return
         if session.waiting is not None:
@@ -284,7 +286,7 @@ class Replica:
         else:
             raise BadMessage(f"the leader said {words[0][:20]!r}")
 
-    def _take(self, session: _Session, data: Data) -> None:
+    def _take(self, session: Session, data: Data) -> None:
         if session.at != Position(data.epoch, data.start):
             raise BadMessage(f"bytes for {data.epoch}:{data.start} came, {session.at} was next")
         if self.contact.broken and not self._intake.matching:
@@ -305,7 +307,7 @@ class Replica:
         if self._intake.full:
             session.conn.pause(True)
 
-    def _match(self, session: _Session, data: Data) -> None:
+    def _match(self, session: Session, data: Data) -> None:
         """The log may hold this already; once it is known from where it does not, Tile38 is attached."""
         try:
             rest = self._intake.skip(data)
@@ -322,7 +324,7 @@ class Replica:
         held = [] if rest is None else [list(rest.words())]
         self._tasks.start(self._attach(session, held), "attaching Tile38")
 
-    def _give_up_unless_more_comes(self, session: _Session) -> None:
+    def _give_up_unless_more_comes(self, session: Session) -> None:
         if session.remaining <= 0:
             self._cut("the log does not match")
             self._intake.give_up("the log holds more than the leader ever sent")
@@ -337,17 +339,18 @@ class Replica:
         if session is None:
             return
         session.conn.send(ACK, b"%d" % position.epoch, b"%d" % position.offset)
-        if not self.ready and not session.asked and session.remaining <= 0 and session.waiting is None:
+        if not session.asked and session.remaining <= 0 and session.waiting is None:
             session.asked = True
             self._tasks.start(self._await_caught_up(session), "waiting until Tile38 has caught up")
 
-    async def _await_caught_up(self, session: _Session) -> None:
+    async def _await_caught_up(self, session: Session) -> None:
         """Delivered is not applied: Tile38 itself says when it has all of it."""
         await self._intake.caught_up()
         if self._session is session and self._intake.attached:
+            self.on_caught_up()
             self._set_ready(True)
 
-    def _lost(self, session: _Session, why: str) -> None:
+    def _lost(self, session: Session, why: str) -> None:
         if self._session is session:
             self._session = None
             self._say(f"the connection to {session.leader} ended: {why}")

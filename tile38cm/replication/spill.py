@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from twisted.logger import Logger
@@ -33,6 +33,8 @@ class Spill:
         self._files: list[tuple[Path, int]] = []
         self._fd: int | None = None
         self._broken = False
+        #: Told that from now on the files hold what is kept, or do not.
+        self.on_kept: Callable[[bool], None] = lambda _: None
 
     def load(self) -> Iterator[Data]:
         """What is there, in order; a torn last piece is left out. Fails with C{OSError}."""
@@ -60,11 +62,13 @@ class Spill:
             self._give_up(e)
         else:
             self._files, self._broken = [], False
+            self.on_kept(True)
 
     def _give_up(self, e: OSError) -> None:
         if not self._broken:
             self._broken = True
             self._log.error("the backlog is kept in memory only: {e}", e=str(e))
+            self.on_kept(False)
         self._close()
 
     def close(self) -> None:

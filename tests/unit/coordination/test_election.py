@@ -190,6 +190,33 @@ class StandingTests(SynchronousTestCase):
         self.member.election.surveyed(ticket, (fuller,))
         self.assertEqual(len(self.member.asked("claim")), 1)
 
+    def test_shaken(self) -> None:
+        """One that may have lost something does not stand before it has heard the others."""
+        member = self.member
+        member.local = evolve(member.local, shaken=True)
+        member.stand()
+        for _ in range(6):
+            ticket = member.last("survey")[0]
+            member.election.surveyed(ticket, (Report("C", None, 1),))
+            self.assertIn("A does not say", member.election.why_not)
+            self.assertIsNone(member.core.candidacy)
+            member.wait(LEASE / 2)
+            self.assertEqual(member.last("survey")[0], ticket)
+            member.wait(LEASE)
+        self.assertEqual(member.asked("claim"), [])
+        hear = member.core.status.sync_set - {"B"}  # type: ignore[union-attr]  # it follows one
+        member.election.surveyed(
+            member.last("survey")[0], tuple(Report(name, Position(1, 50), 1) for name in hear)
+        )
+        self.assertEqual(len(member.asked("claim")), 1)
+
+    def test_shaken_hears_a_leader(self) -> None:
+        """Its way back is a leader that lives: it promises, and stands no more."""
+        member = self.member
+        member.local = evolve(member.local, shaken=True)
+        member.election.surveyed(member.stand(), ())
+        self.assertIsNotNone(member.election.heartbeat(Heartbeat(1, "A", 1, LEASE, 100)))
+
     def test_answers_to_an_earlier_try_are_ignored(self) -> None:
         """Each try has a ticket; a doubled answer to another one changes nothing."""
         ticket = self.member.stand()

@@ -12,7 +12,16 @@ from tests.unit.coordination.recorded import status
 from tests.unit.coordination.weather import Station
 from tile38cm.coordination.consul import ConsulError, Unclear
 from tile38cm.coordination.status import EpochRecord, Rubbish, Settlement, Status, take_over
-from tile38cm.coordination.store import REFUSED_RETRY, RETRY, SESSION_TTL, Settled, with_start
+from tile38cm.coordination.store import (
+    REFUSED_RETRY,
+    RETRY,
+    SESSION_TTL,
+    Rival,
+    Settled,
+    Told,
+    Twin,
+    with_start,
+)
 from tile38cm.model import Position
 
 RECORD = EpochRecord(2, "B", 1, 100, reason="test")
@@ -244,10 +253,31 @@ class SessionTests(StoreCase):
         """The session that a crash has left ends as soon as the member is back."""
         self.assertTrue(self.successResultOf(self.station.run(self.store.announce({"run": 1}))))
         again = self.station.store("B")
+        again.mine.update(self.mine())
         self.assertFalse(self.successResultOf(self.station.run(again.announce({"run": 2}))))
         self.assertTrue(self.successResultOf(self.station.run(again.announce({"run": 2}))))
         entry = self.station.entry("members/B")
         self.assertEqual((entry and entry.value, len(self.mine())), (b'{"run": 2}', 1))
+
+    def test_twin(self) -> None:
+        """Who comes second under an id ends nobody's session; the first never notices."""
+        self.successResultOf(self.station.run(self.store.announce({"address": "10.0.0.1:7001"})))
+        (session,) = self.mine()
+        second = self.station.store("B")
+        self.failureResultOf(self.station.run(second.announce({})), Twin)
+        self.assertEqual(
+            self.successResultOf(self.station.run(second.rival())), Rival(session, "10.0.0.1:7001")
+        )
+        self.assertTrue(self.successResultOf(self.station.run(self.store.announce({}))))
+        self.assertEqual(self.successResultOf(self.station.run(second.rival())), Rival(session, ""))
+        self.assertIsNone(self.successResultOf(self.station.run(self.store.rival())))
+
+    def test_sessions_are_told(self) -> None:
+        """So that the next run knows its own."""
+        told: list[str] = []
+        self.store.on_session = told.append
+        self.successResultOf(self.station.run(self.store.announce({})))
+        self.assertEqual(told, self.mine())
 
     def test_away(self) -> None:
         """A Consul that is away for a while costs nothing."""
@@ -327,19 +357,19 @@ class KeyTests(StoreCase):
         self.station.put("starts/B", b"x")
         self.assertEqual(self.successResultOf(self.station.run(self.store.count_start(1))), 0)
 
-    def test_last_led(self) -> None:
-        """Only a leader's own word for its log tells how long that was; anything else is nothing."""
+    def test_last_told(self) -> None:
+        """A member's own word for what it had; anything else is nothing."""
         for value, expected in (
-            (b'{"role": "leader", "epoch": 3, "offset": 70}', Position(3, 70)),
-            (b'{"role": "follower", "epoch": 3, "offset": 70}', None),
+            (b'{"role": "leader", "epoch": 3, "offset": 70}', Told(True, Position(3, 70))),
+            (b'{"role": "follower", "epoch": 3, "offset": 70}', Told(False, Position(3, 70))),
             (b'{"role": "leader"}', None),
             (b'{"role": "leader", "epoch": Infinity, "offset": 70}', None),
             (b"[]", None),
             (b"x", None),
         ):
             self.station.put("members/B", value)
-            self.assertEqual(self.successResultOf(self.station.run(self.store.last_led())), expected)
-        self.assertIsNone(self.successResultOf(self.station.run(self.station.store("C").last_led())))
+            self.assertEqual(self.successResultOf(self.station.run(self.store.last_told())), expected)
+        self.assertIsNone(self.successResultOf(self.station.run(self.station.store("C").last_told())))
 
     def test_epochs(self) -> None:
         """All terms that can be read."""

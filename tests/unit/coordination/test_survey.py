@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from tile38cm.coordination.survey import MAX_ROUNDS, Defer, Report, Stand, Withdraw, advise, founder
+from tile38cm.coordination.survey import MAX_ROUNDS, Defer, Report, Rest, Stand, Withdraw, advise, founder
 from tile38cm.model import Position
 
 ME = Report("B", Position(2, 100), 2)
@@ -55,6 +55,21 @@ class AdviseTests(SynchronousTestCase):
         """Neither for its data nor for its promise."""
         other = evolve(SAME, position=Position(2, 200), bound=True, eligible=False)
         self.assertEqual(advise(ME, (other,), 2, 0), Stand())
+
+    def test_shaken(self) -> None:
+        """One that may have lost something hears all others first, and never goes before a fuller one."""
+        hear = frozenset({"A", "C"})
+        empty = evolve(SAME, member="A", position=Position(0, 0))
+        for rounds in (0, MAX_ROUNDS):
+            for others in (
+                (),
+                (SAME,),
+                (SAME, evolve(SAME, member="A", position=None)),
+                (SAME, evolve(empty, position=Position(2, 101), eligible=False)),
+            ):
+                self.assertIsInstance(advise(ME, others, 2, rounds, hear), Rest, others)
+            self.assertEqual(advise(ME, (SAME, empty), 2, rounds, hear), Stand())
+        self.assertIsInstance(advise(ME, (SAME, evolve(SAME, member="A")), 2, 0, hear), Defer)
 
     def test_somebody_may_still_hear_the_leader(self) -> None:
         """Then the leader may only be far from this node: wait, but not for ever."""

@@ -167,6 +167,10 @@ class StatusTests(ClusterCase):
             ({"nofailover": True}, "it is tagged nofailover"),
             ({"seen": 4}, "it has seen epoch 4, but Consul's status is older"),
             ({"proven": False}, "its position is not known, or its log is empty"),
+            (
+                {"shaken": True},
+                "it may have lost acknowledged writes, and waits for all others of the sync set",
+            ),
             ({"epoch": 0}, "its position is not known, or its log is empty"),
             ({}, ""),
         ):

@@ -198,6 +198,12 @@ class MatcherTests(SynchronousTestCase):
         self.assertFalse(matcher.done)
         self.assertRaises(NoMatch, matcher.feed, (b"SET", b"a", b"i", b"STRING", b"1"))
 
+    def test_forms(self) -> None:
+        """A command that was fed in another form, under an earlier setting, is known again."""
+        forms = [(b"EXPIRE", b"a", b"i", seconds) for seconds in (b"15", b"12")]
+        self.assertTrue(Matcher(forms[1:]).feed(*forms))
+        self.assertFalse(Matcher(forms[1:]).feed(forms[0]))
+
     def test_all_equal(self) -> None:
         """Of equal commands each counts once."""
         same = (b"SET", b"a", b"i", b"STRING", b"1")

@@ -19,7 +19,8 @@ from tile38cm.peers.messages import Data, Resume
 from tile38cm.replication.backlog import Backlog
 from tile38cm.replication.contact import Contact
 from tile38cm.replication.intake import Intake
-from tile38cm.replication.replica import RETRY, Replica, Stage
+from tile38cm.replication.replica import ALONE, RETRY, Replica
+from tile38cm.replication.session import Stage
 
 HERE = Position(2, 100)
 
@@ -30,6 +31,9 @@ class SlowIntake:
     def __init__(self) -> None:
         self.position = self.acknowledged = HERE
         self.attached = self.matching = self.full = False
+        self.explained = True
+        self.asked: list[int] = []
+        self.level: Deferred[None] = Deferred()
         self.taken: list[Data] = []
         self.attaching: Deferred[None] = Deferred()
         self.on_delivered: Callable[[Position], None] = lambda _: None
@@ -40,7 +44,12 @@ class SlowIntake:
     async def refeed(self) -> None:
         """Nothing was lost."""
 
+    async def caught_up(self) -> None:
+        self.level = Deferred()
+        await self.level
+
     async def attach(self, to_come: int) -> None:
+        self.asked.append(to_come)
         await self.attaching
         self.attached = True
 
@@ -83,18 +92,27 @@ class Leader:
         return list(Resume(HERE, 20).words())
 
 
-class ReplicaTests(SynchronousTestCase):
-    """A leader that sends while Tile38 is being attached."""
+class ReplicaCase(SynchronousTestCase):
+    """A replica, and a leader that it may follow."""
 
     def setUp(self) -> None:
         self.clock, self.intake, self.leader = Clock(), SlowIntake(), Leader()
         contact = Contact(Path(self.mktemp()), self.clock.seconds, 4.0)
         intake, dialer = cast(Intake, self.intake), cast(PeerDialer, self.leader)
         self.replica = Replica(intake, dialer, Backlog(1 << 20), self.clock, contact)
-        self.replica.start(lambda: ("n2", 2, cast(Any, None)))
+        self.line: tuple[str, int, Any] | None = ("n2", 2, None)
+        self.begin()
+
+    def begin(self) -> None:
+        """Follow whoever leads."""
+        self.replica.start(lambda: self.line)
 
     def tearDown(self) -> None:
         self.successResultOf(Deferred.fromCoroutine(self.replica.stop()))
+
+
+class HeldTests(ReplicaCase):
+    """A leader that sends while Tile38 is being attached."""
 
     def send(self, *data: Data) -> None:
         """The leader sends on the newest connection."""
@@ -117,3 +135,45 @@ class ReplicaTests(SynchronousTestCase):
         self.assertEqual(self.replica.stage, Stage.CONNECTING)
         self.clock.advance(RETRY)
         self.assertEqual(len(self.leader.ends), 2)
+
+
+class AloneTests(ReplicaCase):
+    """A node that was started again while nobody leads."""
+
+    def begin(self) -> None:
+        self.told: list[str] = []
+        self.replica.on_caught_up = lambda: self.told.append("caught up")
+        self.replica.whole = lambda: True
+        self.line = None
+        super().begin()
+
+    def wait(self, seconds: float) -> None:
+        """Time passes."""
+        self.clock.pump([RETRY] * round(seconds / RETRY))
+
+    def test_serves(self) -> None:
+        """After a while Tile38 is told that it has caught up with what it had, and reads are served."""
+        self.wait(ALONE - 0.2)
+        self.assertEqual(self.intake.asked, [])
+        self.wait(0.5)
+        self.assertEqual(self.intake.asked, [0])
+        self.intake.attaching.callback(None)
+        self.assertFalse(self.replica.ready)
+        self.intake.level.callback(None)
+        self.assertEqual((self.replica.ready, self.told), (True, []))
+
+    def test_unfinished(self) -> None:
+        """A copy that was never finished, or a log that is not explained, is not shown to anybody."""
+        self.replica.whole = lambda: False
+        self.wait(ALONE * 2)
+        self.replica.whole, self.intake.explained = lambda: True, False
+        self.wait(ALONE * 2)
+        self.assertEqual((self.intake.asked, self.replica.ready), ([], False))
+
+    def test_not_told(self) -> None:
+        """A Tile38 that does not say that it has caught up is asked again; no leader is missed for it."""
+        self.intake.attaching.callback(None)
+        self.wait(ALONE * 2 + 1)
+        self.line = ("n2", 2, None)
+        self.wait(ALONE + 1)
+        self.assertEqual((self.replica.ready, len(self.leader.conns)), (False, 1))

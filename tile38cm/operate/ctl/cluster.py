@@ -34,6 +34,8 @@ class Member:
     stage: str
     shrunk: str
     version: str
+    #: It may have lost what it acknowledged.
+    shaken: bool = False
 
     @classmethod
     def of(cls, name: str, entry: Entry) -> Member:
@@ -54,6 +56,7 @@ class Member:
             stage=_text(doc, "stage"),
             shrunk=_text(doc, "shrunk"),
             version=_text(doc, "version"),
+            shaken=doc.get("shaken") is True,
         )
 
 
@@ -107,6 +110,8 @@ def _objections(status: Status, member: Member) -> Iterator[str]:
         yield f"it has seen epoch {member.seen}, but Consul's status is older"
     if member.position is None:
         yield "its position is not known, or its log is empty"
+    if member.shaken:
+        yield "it may have lost acknowledged writes, and waits for all others of the sync set"
 
 
 def look(keys: Keys) -> Seen:

@@ -1,0 +1,129 @@
+"""L{tile38cm.duties}: what becomes of a leader's own log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.unit.coordination.recorded import Member, status
+from tests.unit.local38 import LocalWay
+from tile38cm.coordination.status import Status
+from tile38cm.duties import Duties, Hands
+from tile38cm.health import LocalHealth
+from tile38cm.model import Leadership, Position, Role
+from tile38cm.peers.heartbeats import Members
+from tile38cm.replication.source import Source
+from tile38cm.state import StateDirectory
+
+
+class Known:
+    """A replica that is told where the node stands."""
+
+    def __init__(self) -> None:
+        self.position: Position | None = None
+
+    def know(self, position: Position | None) -> None:
+        self.position = position
+
+
+class Nobody:
+    """A source without followers."""
+
+    def retire(self) -> None:
+        """Nobody is served."""
+
+
+class RewrittenTests(SynchronousTestCase):
+    """C{B} leads with a log of its own, and somebody has Tile38 rewrite it."""
+
+    def setUp(self) -> None:
+        self.way = LocalWay()
+        self.way.server.log = b"x" * 100
+        self.way.client.start()
+        self.state = StateDirectory(Path(self.mktemp()))
+        self.start()
+
+    def start(self) -> Position | None:
+        """A start of the process; where the node stands by what it remembers."""
+        before = self.state.open()
+        self.replica = Known()
+        self.health = LocalHealth(self.way.client, self.way.clock)
+        nothing = cast(Any, None)
+        hands = Hands(
+            self.way.clock,
+            self.way.client,
+            self.health,
+            self.state,
+            nothing,
+            cast(Any, self.replica),
+            nothing,
+            lambda _: {},
+            lambda _: None,
+            lambda: None,
+            1.0,
+        )
+        self.duties = Duties(hands)
+        self.member = Member("B", clock=self.way.clock)
+        source = cast(Source, Nobody())
+        self.duties.bind(self.member.election, Members(self.member.election), source)
+        proving = Deferred.fromCoroutine(self.duties.proven(before, len(self.way.server.log)))
+        self.way.settle()
+        return self.successResultOf(proving)
+
+    def lead(self, document: Status) -> int:
+        """Win and take office, but no more; the epoch."""
+        self.member.follow(document)
+        epoch = self.member.win().epoch
+        self.duties.publish(Leadership(Role.TAKING_OVER, "B", epoch, 0.0, "test"))
+        return epoch
+
+    def rewrite(self, log: bytes) -> None:
+        """Tile38 does, it is noticed, and the term ends."""
+        self.way.server.log = log
+        self.duties.log_replaced()
+        self.member.election.resign("its log became shorter")
+        self.duties.publish(Leadership(Role.FOLLOWER, None, self.member.core.seen, 0.0, "test"))
+        self.way.settle()
+
+    def test_alone(self) -> None:
+        """Who leads alone has the data, whatever its log is, from the first moment of the term on."""
+        epoch = self.lead(status("A", "B"))
+        self.rewrite(b"y" * 50)
+        self.assertEqual(self.replica.position, Position(epoch, 0))
+        self.assertFalse(self.duties.owns_log())
+        self.assertEqual(self.health.log_size, 50)
+        for _ in range(2):
+            self.assertEqual(self.start(), Position(epoch, 0))
+
+    def test_alone_and_rewritten_again(self) -> None:
+        """A log that is another one once more proves nothing after a start."""
+        self.lead(status("A", "B"))
+        self.rewrite(b"y" * 50)
+        self.way.server.log = b"z" * 50
+        self.assertIsNone(self.start())
+        self.way.server.log = b"y" * 50
+        self.assertIsNone(self.start())
+
+    def test_not_alone(self) -> None:
+        """Where others have the data this node copies it."""
+        self.lead(status("A", "B", "C"))
+        self.rewrite(b"y" * 50)
+        self.assertIsNone(self.replica.position)
+        self.assertIsNone(self.start())
+
+    def test_deposed(self) -> None:
+        """So it does where another one leads by now."""
+        self.lead(status("A", "B"))
+        self.member.election.observed(status("C", epoch=9, version=9), 99)
+        self.rewrite(b"y" * 50)
+        self.assertIsNone(self.replica.position)
+
+    def test_follows(self) -> None:
+        """Another leader's commands end it."""
+        self.lead(status("A", "B"))
+        self.rewrite(b"y" * 50)
+        self.duties.follows()
+        self.assertIsNone(self.start())
