@@ -50,7 +50,7 @@ class RewrittenTests(SynchronousTestCase):
         """A start of the process; where the node stands by what it remembers."""
         before = self.state.open()
         self.replica = Known()
-        self.health = LocalHealth(self.way.client, self.way.clock)
+        self.health = LocalHealth(self.way.client, self.way.clock, 0.5)
         nothing = cast(Any, None)
         hands = Hands(
             self.way.clock,
