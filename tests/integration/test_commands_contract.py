@@ -58,7 +58,7 @@ ARGUMENTS = {
 
 #: Not to be tried with a name alone: the proxy's own, those for development, and
 #: those that would change or end the server or the connection.
-APART = frozenset("tile38cm hello shutdown massinsert sleep monitor follow slaveof aof quit".split())
+APART = frozenset("tile38cm hello command shutdown massinsert sleep monitor follow slaveof aof quit".split())
 
 
 class TableTests(SynchronousTestCase):

@@ -10,12 +10,15 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyle38
 import redis
+from redis._parsers.resp3 import _RESP3Parser
 from twisted.internet.defer import Deferred
 
 from tests.integration.proxybench import ProxyTestCase
+from tests.real import wait_for
 from tile38cm.wire.replies import ReplyParser
 from tile38cm.wire.resp import encode_request
 
@@ -292,3 +295,29 @@ class ClientLibraryTests(ProxyTestCase):
                     reader.execute_command("SET", "fleet", "a", "POINT", 33, -115)
 
         return self.threaded(run)
+
+    def test_redis_in_resp3(self) -> Deferred[None]:
+        """redis-py's own parser of RESP3: a missing value, and a channel."""
+
+        def run() -> None:
+            options: Any = {"protocol": 3, "parser_class": _RESP3Parser, "socket_timeout": 20}
+            ports = (self.writer_port, self.reader_port)
+            pools = [redis.ConnectionPool(port=port, **options) for port in ports]
+            writer, reader = (redis.Redis(connection_pool=pool) for pool in pools)
+            with closing(writer), closing(reader), closing(reader.pubsub()) as heard:
+                self.assertIsNone(writer.execute_command("GET", "fleet", "nobody"))
+                pipe = writer.pipeline(transaction=False)
+                for number in range(100):
+                    pipe.execute_command("GET", "fleet", f"t{number}")
+                self.assertEqual(pipe.execute(), [None] * 100)
+                heard.subscribe("news")
+                self.assertEqual(_next(heard)["type"], "subscribe")
+                writer.publish("news", "hello")
+                self.assertEqual(_next(heard)["data"], b"hello")
+
+        return self.threaded(run)
+
+
+def _next(heard: Any) -> Any:
+    """The next message of a subscription."""
+    return wait_for(lambda: heard.get_message(timeout=1.0), "a message", 20)

@@ -6,6 +6,8 @@ L{tile38cm.proxy.client}
     One connection: bytes to requests, replies to bytes.
 L{tile38cm.proxy.session}
     Who a client is, and the commands that concern nothing else: answered without a server.
+L{tile38cm.proxy.badge}
+    What a client says of itself: C{CLIENT}.
 L{tile38cm.proxy.greeting}
     C{HELLO}, which Tile38 does not know and clients begin with.
 L{tile38cm.proxy.conversation}

@@ -7,12 +7,14 @@ to the nodes' own protocol, and then this only passes on what comes.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol as Shape
 
-from twisted.internet.interfaces import IProtocol, ITCPTransport
+from twisted.internet.interfaces import IAddress, IProtocol, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
+from tile38cm.proxy.badge import Badge
 from tile38cm.proxy.conversation import Conversation
 from tile38cm.proxy.exchange import Exchange
 from tile38cm.proxy.live import Stream
@@ -22,7 +24,7 @@ from tile38cm.proxy.sides import Side
 from tile38cm.proxy.upstream import Upstream
 from tile38cm.sending import sender
 from tile38cm.wire.commands import Class, Command, classify
-from tile38cm.wire.forms import RESP
+from tile38cm.wire.forms import RESP, Form
 from tile38cm.wire.live import Talk
 from tile38cm.wire.requests import Answered, Malformed, Request, RequestParser
 from tile38cm.wire.resp import error
@@ -45,6 +47,12 @@ class House(Shape):
     def admits(self, client: Client) -> bool:
         """Whether there is room for one more that is a client and no other node."""
 
+    def next_number(self) -> int:
+        """A number that no client had before."""
+
+    def badges(self) -> Iterable[Badge]:
+        """What all clients say of themselves."""
+
     def give_over(self, client: Client, data: bytes) -> IProtocol | None:
         """Who takes a connection whose first command is private; C{None}: nobody here."""
 
@@ -61,7 +69,8 @@ class Client(Protocol):
     def __init__(self, house: House, side: Side, login: Login, from_peer: bool = False) -> None:
         self._house = house
         self._side = side
-        self._session = Session(side, login, trusted=from_peer)
+        self.badge = Badge(house.next_number(), "", side.clock.seconds(), house.badges)
+        self._session = Session(side, login, self.badge, trusted=from_peer)
         self._from_peer = from_peer
         limits = side.limits
         self._parser = RequestParser(limits.max_request, limits.max_args)
@@ -84,9 +93,11 @@ class Client(Protocol):
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
+        self.badge.address = _written(self.transport.getPeer())
         self._conversation = Conversation(self._side, self, self._from_peer)
-        #: Replies for the client.
-        self.deliver = sender(self.transport)
+        self._send = sender(self.transport)
+        #: Whole replies for the client.
+        self.deliver = self._send
         self.transport.registerProducer(self, True)
 
     def dataReceived(self, data: bytes) -> None:
@@ -169,7 +180,8 @@ class Client(Protocol):
             self.finish()
             return
         self.transport.unregisterProducer()
-        talk = Talk(asked.form, self._parser, asked.fence)
+        form = self._session.form if asked.form is RESP else asked.form
+        talk = Talk(form, self._parser, asked.fence)
         self._stream = Stream(self._side, self.transport, upstream, talk, self._stream_ended)
         self._stream.start(asked.form.opening, asked.reply)
         self.transport.resumeProducing()
@@ -209,11 +221,22 @@ class Client(Protocol):
             if not self._from_peer and not self._house.admits(self):
                 conversation.answer(self._session.settled(request.form, command, _FULL, last=True))
                 return
-        settled = self._session.answer(request, command)
+        if command.name == "hello":
+            # What is settled already is written as it was asked for.
+            conversation.proceed()
+        settled = self._session.answer(request, command, conversation.output, conversation.idle)
         if settled is None:
             conversation.ask(Exchange.of(request, command, self._side.clock.seconds()))
-        else:
-            conversation.answer(settled)
+            return
+        if command.name == "hello":
+            self._speak(self._session.form)
+        conversation.answer(settled)
+
+    def _speak(self, form: Form) -> None:
+        """What all replies from now on are written in; none is due."""
+        self.deliver = (
+            self._send if form is RESP else lambda replies: self._send(form.encode(replies, "resp"))
+        )
 
     def _no_request(self, conversation: Conversation, event: Malformed | Answered) -> None:
         """What cannot be read ends the connection, after the replies that are due."""
@@ -239,3 +262,8 @@ class Client(Protocol):
 
     def _stream_ended(self) -> None:
         self._closing = True
+
+
+def _written(address: IAddress) -> str:
+    host, port = getattr(address, "host", "?"), getattr(address, "port", 0)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -88,6 +88,11 @@ class Conversation:
 
     # -- from the client
 
+    @property
+    def output(self) -> Output:
+        """What C{OUTPUT} chose for requests that come in now."""
+        return self._next_output
+
     def begin_with(self, output: Output) -> None:
         """What C{OUTPUT} is before it is chosen; only before the first request."""
         self._output = self._next_output = output

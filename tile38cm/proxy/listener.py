@@ -8,12 +8,14 @@ which this one could neither lead nor follow.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 
 from twisted.internet.interfaces import IAddress, IProtocol
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
+from tile38cm.proxy.badge import Badge
 from tile38cm.proxy.client import Client
 from tile38cm.proxy.partners import Private, Wire
 from tile38cm.proxy.session import Login
@@ -54,6 +56,7 @@ class Listener(Factory):
         self._open: set[Client] = set()
         #: Those among the open ones that belong to other nodes.
         self._peers: set[Client] = set()
+        self._numbers = itertools.count(1)
 
     # -- for the service
 
@@ -91,6 +94,14 @@ class Listener(Factory):
         return client
 
     # -- House
+
+    def next_number(self) -> int:
+        """Never the same twice."""
+        return next(self._numbers)
+
+    def badges(self) -> Iterator[Badge]:
+        """Those of clients; other nodes have none."""
+        return (client.badge for client in self._admitted)
 
     def admits(self, client: Client) -> bool:
         """Count one more client if there is room."""

@@ -11,11 +11,14 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IProtocol, IProtocolFactory
+from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
 
 
 class Wire(Protocol):
     """What of a transport is used here; TCP, TLS and the memory transports of tests all have it."""
+
+    def getPeer(self) -> IAddress:
+        """As C{ITransport}."""
 
     def write(self, data: bytes) -> None:
         """As C{ITransport}."""

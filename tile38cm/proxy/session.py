@@ -12,12 +12,14 @@ import hmac
 
 from attrs import frozen
 
+from tile38cm.proxy.badge import Badge
 from tile38cm.proxy.exchange import Exchange, State
 from tile38cm.proxy.greeting import Greeting
 from tile38cm.proxy.sides import Side
 from tile38cm.settings import Secret
+from tile38cm.wire.catalogue import catalogue
 from tile38cm.wire.commands import Class, Command
-from tile38cm.wire.forms import Form
+from tile38cm.wire.forms import RESP, RESP3, Form
 from tile38cm.wire.requests import Request
 from tile38cm.wire.resp import Output, okay
 
@@ -50,27 +52,40 @@ class Session:
     One client's.
 
     @param trusted: it need not log in, whatever C{login} says.
+    @ivar form: how replies to RESP are written: as RESP2, or as RESP3.
     """
 
-    def __init__(self, side: Side, login: Login, trusted: bool) -> None:
+    def __init__(self, side: Side, login: Login, badge: Badge, trusted: bool) -> None:
         self._side = side
         self._login = login
+        self._badge = badge
         self.logged_in = trusted or not login.required
+        self.form: Form = RESP
 
-    def answer(self, request: Request, command: Command) -> Exchange | None:
-        """What is answered without a server; C{None}: this must be asked."""
+    def answer(self, request: Request, command: Command, output: Output, idle: bool) -> Exchange | None:
+        """
+        What is answered without a server; C{None}: this must be asked.
+
+        @param output: what C{OUTPUT} has chosen.
+        @param idle: all that was asked before is answered.
+        """
         problem = self._problem(request.form, command)
         if problem is not None:
             self._side.counters.refused += 1
             return self.settled(request.form, command, problem)
-        if command.name == "auth":
-            return self._auth(request, command)
-        if command.name == "hello":
-            return self._hello(request, command)
-        if command.name == "quit":
-            return self.settled(request.form, command, last=True)
-        if command.name == "output" and len(request.args) == 2:
-            return self._output(request, command)
+        match command.name:
+            case "auth":
+                return self._auth(request, command)
+            case "quit":
+                return self.settled(request.form, command, last=True)
+            case "output" if len(request.args) == 2:
+                return self._output(request, command)
+            case "client":
+                return self._client(request, command, output)
+            case "hello" if request.form is RESP:
+                return self._hello(request, command, idle)
+            case "command" if request.form is RESP:
+                return self._command(request, command)
         return None
 
     def settled(
@@ -103,7 +118,7 @@ class Session:
         self.logged_in = self.logged_in or accepted
         return self.settled(request.form, command, None if accepted else "ERR invalid password")
 
-    def _hello(self, request: Request, command: Command) -> Exchange:
+    def _hello(self, request: Request, command: Command, idle: bool) -> Exchange:
         """The server does not know it."""
         greeting = Greeting.of(request.args)
         problem = greeting.problem
@@ -112,9 +127,36 @@ class Session:
             problem = None if self._login.accepts(greeting.login) else "WRONGPASS invalid password"
         if problem is None and not self.logged_in:
             problem = "NOAUTH authentication required"
+        form = {0: self.form, 2: RESP, 3: RESP3}[greeting.protocol]
+        if problem is None and form is not self.form and not idle:
+            problem = "ERR HELLO cannot change the protocol while replies are due"
         exchange = self.settled(request.form, command, problem)
         if problem is None:
-            exchange.reply = greeting.reply("master" if self._side.gate is not None else "replica")
+            self.form = form
+            if greeting.name is not None:
+                self._badge.answer(greeting.name, "resp", 0.0)
+            role = "master" if self._side.gate is not None else "replica"
+            exchange.reply = greeting.reply(3 if form is RESP3 else 2, role, self._badge.number)
+        return exchange
+
+    def _client(self, request: Request, command: Command, output: Output) -> Exchange | None:
+        """Of clients the server knows nothing."""
+        answer = self._badge.answer(request.args, output, self._side.clock.seconds())
+        if answer is None:
+            return None
+        if isinstance(answer, str):
+            return self.settled(request.form, command, answer)
+        exchange = self.settled(request.form, command)
+        exchange.reply = answer
+        return exchange
+
+    def _command(self, request: Request, command: Command) -> Exchange | None:
+        """The server does not know it."""
+        reply = catalogue(request.args)
+        if reply is None:
+            return None
+        exchange = self.settled(request.form, command)
+        exchange.reply = reply
         return exchange
 
     def _output(self, request: Request, command: Command) -> Exchange | None:

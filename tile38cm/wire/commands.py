@@ -301,7 +301,7 @@ def _others() -> list[Entry]:
         *(Entry(plain(name, Class.STATUS)) for name in ("server", "info", "role", "healthz")),
         *(
             Entry(plain(name, Class.CONNECTION))
-            for name in ("ping", "echo", "output", "auth", "hello", "quit")
+            for name in ("ping", "echo", "output", "auth", "hello", "quit", "command")
         ),
         Entry(plain("client", Class.CONNECTION), _client),
         Entry(plain("timeout", Class.READ), _wrapped),

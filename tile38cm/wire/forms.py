@@ -16,6 +16,7 @@ from typing import Final
 from attrs import field, frozen
 
 from tile38cm.wire.resp import Output
+from tile38cm.wire.resp3 import as_push, with_nulls
 from tile38cm.wire.websocket import frame, switching
 
 
@@ -48,6 +49,19 @@ class Form:
         @param first_of_fence: it is the answer to C{FENCE}, of which Tile38 shows the framing as well.
         """
         return message
+
+
+@frozen
+class Resp3Form(Form):
+    """What C{HELLO 3} chose."""
+
+    def encode(self, reply: bytes, output: Output) -> bytes:
+        """As L{Form}; of several replies as well."""
+        return with_nulls(reply)
+
+    def encode_live(self, message: bytes, first_of_fence: bool = False) -> bytes:
+        """As L{Form}."""
+        return as_push(message)
 
 
 @frozen
@@ -116,6 +130,7 @@ class HttpForm(Form):
 
 
 RESP: Final = Form()
+RESP3: Final = Resp3Form()
 NATIVE: Final = NativeForm()
 
 SERVER_ERROR: Final = b"500 Internal Server Error"

@@ -107,6 +107,103 @@ class HelloTests(SynchronousTestCase):
             caller.send(request)
             self.assertTrue(caller.got().startswith(start), request)
 
+    def test_resp3(self) -> None:
+        """Where it is granted it is spoken: its own null, also of several replies together, and pushes."""
+        bench = Bench()
+        caller = bench.caller()
+        caller.send("HELLO 3")
+        caller.got()
+        caller.send("EVALRO x 0")
+        bench.here.last.reply(b"*3\r\n$6\r\n$-1\r\nx\r\n*-1\r\n$-1\r\n" + role(1))
+        self.assertEqual(caller.got(), b"*3\r\n$6\r\n$-1\r\nx\r\n_\r\n_\r\n")
+        for _ in range(2):
+            caller.send("GET k i", "GET k j")
+            bench.here.last.reply(b"$-1\r\n$-1\r\n" + role(1))
+            self.assertEqual(caller.got(), b"_\r\n_\r\n")
+        caller.send("HELLO 2")
+        caller.got()
+        caller.send("GET k i")
+        bench.here.last.reply(b"$-1\r\n" + role(1))
+        self.assertEqual(caller.got(), b"$-1\r\n")
+
+    def test_pushes(self) -> None:
+        """What a channel tells is a push, the answer to a PING there is none."""
+        bench = Bench()
+        caller = bench.caller()
+        caller.send("HELLO 3", "SUBSCRIBE c")
+        caller.got()
+        bench.here.last.reply(b"*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n")
+        self.assertEqual(caller.got(), b">3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n")
+        bench.here.last.reply(b"*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nx\r\n*2\r\n$4\r\nPONG\r\n$0\r\n\r\n")
+        self.assertEqual(
+            caller.got(), b">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nx\r\n*2\r\n$4\r\nPONG\r\n$0\r\n\r\n"
+        )
+
+    def test_behind_others(self) -> None:
+        """The protocol does not change while a reply in the other one is due."""
+        bench = Bench()
+        caller = bench.caller()
+        caller.send("GET k i", "HELLO 3", "HELLO 2")
+        bench.here.last.reply(b"$-1\r\n" + role(1))
+        got = caller.got()
+        self.assertTrue(got.startswith(b"$-1\r\n-ERR HELLO cannot change the protocol"), got)
+
+    def test_name(self) -> None:
+        """The client's name may come with it."""
+        caller = Bench().caller()
+        caller.send("HELLO 2 SETNAME truck")
+        caller.got()
+        caller.send("CLIENT GETNAME")
+        self.assertEqual(caller.got(), b"$5\r\ntruck\r\n")
+
+
+class BadgeTests(SynchronousTestCase):
+    """CLIENT and COMMAND are answered by the proxy"""
+
+    def test_client(self) -> None:
+        """Names are kept, numbers differ, information is taken, all clients are listed."""
+        bench = Bench()
+        first, second = bench.caller(), bench.caller()
+        first.send("PING")
+        second.send("CLIENT SETNAME truck", "client getname", "CLIENT ID", "CLIENT SETINFO LIB-NAME x")
+        self.assertEqual(second.got(), OK + b"$5\r\ntruck\r\n:2\r\n" + OK)
+        bench.clock.advance(5)
+        second.send("CLIENT LIST")
+        got = second.got()
+        self.assertIn(b"\r\nid=1 addr=", got)
+        self.assertRegex(got.decode(), r"\nid=2 addr=[^ ]+ name=truck age=5 idle=5\n")
+        second.send("OUTPUT json", "CLIENT GETNAME", "CLIENT ID", "CLIENT LIST", "CLIENT SETNAME x")
+        got = second.got()
+        for words in (b'"name":"truck"', b'"id":2,', b'"list":[{"id":1,', b'{"ok":true,"elapsed":"0s"}'):
+            self.assertIn(words, got)
+
+    def test_client_asked_wrongly(self) -> None:
+        """Whatever else it is asked the server answers; nobody is killed."""
+        bench = Bench()
+        caller = bench.caller()
+        caller.raw(encode_request([b"CLIENT", b"SETNAME", b"a b"]))
+        caller.send("CLIENT", "CLIENT SETINFO LIB-NAME", "CLIENT NO-EVICT on", "CLIENT KILL ID 1")
+        self.assertEqual(len(bench.here.last.requests()), 4 + 2)
+        caller = bench.caller()
+        caller.send("CLIENT KILL ID 1", f"CLIENT SETNAME {'x' * 300}", f"CLIENT SETINFO lib-ver {'x' * 300}")
+        self.assertEqual(caller.got().count(b"-ERR "), 3)
+
+    def test_command(self) -> None:
+        """The table in Redis' form, whole, counted, or by name; what is refused is not in it."""
+        caller = Bench().caller()
+        caller.send("COMMAND COUNT")
+        count = int(caller.got()[1:])
+        caller.send("COMMAND")
+        got = caller.got()
+        self.assertTrue(
+            got.startswith(b"*%d\r\n*6\r\n$3\r\nset\r\n:-1\r\n*1\r\n+write\r\n:1\r\n" % count), got[:60]
+        )
+        self.assertNotIn(b"follow", got)
+        caller.send("COMMAND INFO get follow x", "COMMAND DOCS", "COMMAND LIST")
+        got = caller.got()
+        self.assertTrue(got.startswith(b"*3\r\n*6\r\n$3\r\nget\r\n"), got)
+        self.assertIn(b"$-1\r\n$-1\r\n*0\r\n*%d\r\n" % count, got)
+
 
 class AdmissionTests(SynchronousTestCase):
     """How many are let in"""

@@ -120,7 +120,7 @@ class ClassifyTests(SynchronousTestCase):
 
     def test_unknown(self) -> None:
         """An unknown command is the server's to answer; one without a name is refused."""
-        self.assertIs(of("COMMAND DOCS").class_, Class.UNKNOWN)
+        self.assertIs(of("SELECT 1").class_, Class.UNKNOWN)
         self.assertIs(classify([b""]).class_, Class.REFUSED)
 
     def test_leader(self) -> None:
