@@ -11,6 +11,7 @@ From the top down; imports go down only, C{tests/unit/test_layers.py} has the ta
    L{tile38cm.requests}: switchovers and shrinks that operators ask for;
    L{tile38cm.gatelog}: when the gate was open
  - L{tile38cm.proxy}: W and R: clients' requests to the leader, or to a follower
+ - L{tile38cm.sentinel}: Redis Sentinel's questions, answered, so that its clients find the leader
  - L{tile38cm.replication}: the bridge that the local Tile38 follows, and where the leader's bytes come from
  - L{tile38cm.operate}: what an operator sees: the registration, metrics, C{tile38ctl}
  - L{tile38cm.health}: does the local server answer; L{tile38cm.state}: what survives a restart;

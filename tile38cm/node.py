@@ -56,6 +56,8 @@ from tile38cm.replication.replica import Replica
 from tile38cm.replication.source import Source
 from tile38cm.replication.spill import Spill
 from tile38cm.routing import NodeGate, NodeRoutes, Surroundings
+from tile38cm.sentinel.listener import SentinelListener
+from tile38cm.sentinel.scene import Here, Scene, scene_of
 from tile38cm.settings import Address, Settings
 from tile38cm.state import StateDirectory
 from tile38cm.tile38 import Tile38
@@ -204,6 +206,7 @@ class Node:
         identify = self.mesh.peer_service
         self.writer_listener = Listener(self.writer, login, self.writer_greeter, identify)
         self.reader_listener = Listener(self.reader, login, self.reader_greeter, identify)
+        self.sentinel = SentinelListener(self.scene, login.accepts, settings.max_clients)
 
     def _join(self) -> None:
         self.promising = Promising(
@@ -230,6 +233,7 @@ class Node:
         self.replica.before_attach = self.duties.follows
         self.replica.own_log = self.duties.owns_log
         self.discovery.listen(lambda _: self._surroundings_changed())
+        self.routes.subscribe(self.sentinel.look)
 
     def _watch(self, query: Any, on_change: Any, name: str) -> Watch[Any]:
         return Watch(query, on_change, self.reactor, name=name)
@@ -354,6 +358,14 @@ class Node:
         conn.send(b"OK")
         conn.become(listener.serve_peer(cast(Wire, conn.transport)))
 
+    def scene(self) -> Scene:
+        """What this node's sentinel says."""
+        settings = self.settings
+        asked = settings.sentinel or settings.writer
+        writer, sentinel = (Address(settings.advertise, each.port) for each in (settings.writer, asked))
+        here = Here(settings.sentinel_name, settings.id, writer, sentinel, settings.lease)
+        return scene_of(here, self.election.leadership, self.discovery.view)
+
     # -- telling Consul -------------------------------------------------------
 
     #: Replaced by the service: the node serves reads again.
@@ -376,6 +388,7 @@ class Node:
             "nofailover": self.settings.tags.nofailover,
             "nosync": self.settings.tags.nosync,
             "zone": self.settings.tags.zone,
+            "sentinel": 0 if self.settings.sentinel is None else self.settings.sentinel.port,
             "epoch": position.epoch,
             "offset": position.offset,
             "lag": self.lag.bytes,

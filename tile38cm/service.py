@@ -19,6 +19,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
@@ -185,10 +186,13 @@ class NodeService(Service):
         await node.intake.listen()
         node.writer_listener.start()
         node.reader_listener.start()
-        for address, factory, service in (
+        listeners: list[tuple[Address, Factory, str]] = [
             (settings.writer, node.writer_listener, settings.writer_service),
             (settings.reader, node.reader_listener, settings.reader_service),
-        ):
+        ]
+        if settings.sentinel is not None:
+            listeners.append((settings.sentinel, node.sentinel, settings.writer_service))
+        for address, factory, service in listeners:
             wrapped = node.mesh.listener_factory(factory, service)
             self._ports.append(await listening_on(self._reactor, address).listen(wrapped))
         writer: Any = self._ports[0].getHost()
@@ -197,7 +201,7 @@ class NodeService(Service):
     async def _register(self) -> None:
         if self._settings.service_manage:
             hosts: list[Any] = [port.getHost() for port in self._ports]
-            writer, reader = (host.port for host in hosts)
+            writer, reader = (host.port for host in hosts[:2])
             self._registration = Registration(
                 self._node.consul, self._settings, self._reactor, writer, reader
             )
@@ -329,6 +333,7 @@ class NodeService(Service):
             await _quietly(port.stopListening())
         node.writer_listener.stop()
         node.reader_listener.stop()
+        node.sentinel.stop()
         self._step = "ending the clock and the announcements"
         await self._tasks.cancel()
         self._step = "ending the heartbeats"

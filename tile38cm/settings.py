@@ -97,6 +97,10 @@ class Settings:
     writer: Address
     reader: Address
     bridge: Address = Address("127.0.0.1", 0)
+    #: Where Redis Sentinel's questions are answered, if anywhere.
+    sentinel: Address | None = None
+    #: What clients call the leader when they ask there.
+    sentinel_name: str = "tile38"
     server_password: Secret | None = None
     #: So long a Tile38 that is gone, or hangs, may be missing before another node leads.
     server_grace: float = 0.5

@@ -42,7 +42,7 @@ LEVELS: tuple[tuple[tuple[str, ...], ...], ...] = (
         ("footing",),
     ),
     (("peers",), ("health",), ("coordination.cluster",), ("coordination.store", "coordination.secret")),
-    (("proxy",), ("replication",), ("operate",)),
+    (("proxy",), ("replication",), ("operate",), ("sentinel",)),
     (("duties",), ("routing",), ("gatelog",), ("figures",), ("erasure",), ("handover",), ("antecedents",)),
     (("requests",),),
     (("node",),),

@@ -32,6 +32,8 @@ class MemberState:
     nosync: bool = False
     nofailover: bool = False
     zone: str = ""
+    #: Where its sentinel listens; 0: it has none.
+    sentinel: int = 0
 
     @classmethod
     def decode(cls, member: str, raw: bytes) -> MemberState | None:
@@ -50,6 +52,7 @@ class MemberState:
                 nosync=doc.get("nosync") is True,
                 nofailover=doc.get("nofailover") is True,
                 zone=str(doc.get("zone", "")),
+                sentinel=int(doc.get("sentinel", 0)),
             )
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None

@@ -29,6 +29,10 @@ def settings_from(values: Mapping[str, Value]) -> Settings:
         writer=Address(plain["bind.addr.leader"], plain["bind.port.leader"]),
         reader=Address(plain["bind.addr.follower"], plain["bind.port.follower"]),
         bridge=Address(plain["bridge.addr"], plain["bridge.port"]),
+        sentinel=Address(plain["bind.addr.leader"], plain["sentinel.port"])
+        if plain["sentinel.port"]
+        else None,
+        sentinel_name=plain["sentinel.name"],
         server_password=_server_password(values, plain),
         server_grace=plain["server.grace"],
         consul=consul,
@@ -83,6 +87,8 @@ def _check_addresses(settings: Settings) -> None:
         ("the bridge (--bridge.addr, --bridge.port)", settings.bridge),
         ("Tile38 (--server.addr, --server.port)", settings.server),
     ]
+    if settings.sentinel is not None:
+        listeners.append(("the sentinel (--bind.addr.leader, --sentinel.port)", settings.sentinel))
     for (one, here), (other, there) in combinations(listeners, 2):
         if _collide(here, there):
             raise WrongValue(f"{one} and {other} are both at {there}, but each needs its own.")

@@ -106,6 +106,16 @@ FLAGS: tuple[Flag, ...] = (
         "The port of R.", values.port, required=True,
     ),
     Flag(
+        "sentinel.port", "TILE38CM_SENTINEL_PORT", "0", "PORT", _LISTEN,
+        "Where W listens, a port that answers Redis Sentinel's questions, so that clients which know "
+        "Sentinel find the leader's W; with TLS as W has it. 0: none.",
+        values.port_or_none,
+    ),
+    Flag(
+        "sentinel.name", "TILE38CM_SENTINEL_NAME", "tile38", "NAME", _LISTEN,
+        "What such clients call the master.", values.identifier,
+    ),
+    Flag(
         "bridge.addr", "REPL_BRIDGE_IP", "127.0.0.1", "HOST", _LISTEN,
         "Where the replication bridge listens; only the local Tile38 connects to it.", values.reachable_host,
     ),

@@ -110,6 +110,16 @@ def port_or_free(text: str) -> int:
         raise ValueError("a port from 1 to 65535, or 0 for a free one") from None
 
 
+def port_or_none(text: str) -> int:
+    """A TCP port, or 0 for no listener at all."""
+    if text == "0":
+        return 0
+    try:
+        return port(text)
+    except ValueError:
+        raise ValueError("a port from 1 to 65535, or 0 for none") from None
+
+
 def duration(low: float, high: float) -> Callable[[str], float]:
     """A parser of durations within these seconds, for values such as C{300ms}, C{1s} or C{2m}."""
 

@@ -8,8 +8,6 @@ L{tile38cm.proxy.session}
     Who a client is, and the commands that concern nothing else: answered without a server.
 L{tile38cm.proxy.badge}
     What a client says of itself: C{CLIENT}.
-L{tile38cm.proxy.greeting}
-    C{HELLO}, which Tile38 does not know and clients begin with.
 L{tile38cm.proxy.conversation}
     One client's requests in order: held, sent, released, judged when a server is lost.
 L{tile38cm.proxy.exchange}

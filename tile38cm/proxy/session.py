@@ -14,12 +14,12 @@ from attrs import frozen
 
 from tile38cm.proxy.badge import Badge
 from tile38cm.proxy.exchange import Exchange, State
-from tile38cm.proxy.greeting import Greeting
 from tile38cm.proxy.sides import Side
 from tile38cm.settings import Secret
 from tile38cm.wire.catalogue import catalogue
 from tile38cm.wire.commands import Class, Command
 from tile38cm.wire.forms import RESP, RESP3, Form
+from tile38cm.wire.greeting import Greeting
 from tile38cm.wire.requests import Request
 from tile38cm.wire.resp import Output, okay
 

@@ -12,6 +12,8 @@ L{tile38cm.wire.resp3}, L{tile38cm.wire.catalogue}
     What clients of Redis want and Tile38 does not speak.
 L{tile38cm.wire.live}
     Both directions of a live connection.
+L{tile38cm.wire.greeting}
+    C{HELLO}, which Tile38 does not know and clients begin with.
 L{tile38cm.wire.bundles}
     Finds packets of plain requests that can be sent on as they are.
 L{tile38cm.wire.weights}

@@ -26,6 +26,7 @@ WORDS: dict[str, Any] = {
     "nosync": True,
     "nofailover": False,
     "zone": "z",
+    "sentinel": 7004,
 }
 #: A few letters are enough, and the table of all of Unicode takes seconds to build.
 _TEXT = 'aé"\\€'
@@ -45,7 +46,7 @@ class MemberStateTests(SynchronousTestCase):
         """Every word is taken."""
         self.assertEqual(
             MemberState.decode("a", json.dumps(WORDS).encode()),
-            MemberState("a", "follower", True, 3, 9, 3, "1", "s", True, False, "z"),
+            MemberState("a", "follower", True, 3, 9, 3, "1", "s", True, False, "z", 7004),
         )
 
     def test_fewer(self) -> None:

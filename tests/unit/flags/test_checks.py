@@ -65,6 +65,7 @@ class SettingsTests(SynchronousTestCase):
             replication_backlog="1MiB", max_clients="7", max_request="1MiB", log_format="json",
             log_level="debug", tag_nosync="true", tag_zone="z", tag_priority="3",
             replication_ttl_slack="6s", server_grace="2s",
+            sentinel_port="7004", sentinel_name="fleet",
         )  # fmt: skip
         same = [f.name for f in fields(Settings) if getattr(changed, f.name) == getattr(settings(), f.name)]
         self.assertEqual(same, [])

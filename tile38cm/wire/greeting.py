@@ -53,14 +53,14 @@ class Greeting:
                 return cls(problem="ERR syntax error in HELLO")
         return cls(protocol, login, name)
 
-    def reply(self, protocol: int, role: str, number: int) -> bytes:
+    def reply(self, protocol: int, role: str, number: int, mode: str = "standalone") -> bytes:
         """The answer: a map in RESP3, pairs in RESP2; C{number} is the client's."""
         fields: list[tuple[bytes, int | bytes | list[bytes]]] = [
             (b"server", b"tile38"),
             (b"version", b"1.37.0"),
             (b"proto", protocol),
             (b"id", number),
-            (b"mode", b"standalone"),
+            (b"mode", mode.encode()),
             (b"role", role.encode()),
             (b"modules", list[bytes]()),
         ]
