@@ -1,9 +1,10 @@
-"""Real Consul and real Tile38 for tests: found, started on free loopback ports, stopped by process id.
+"""Consul and Tile38 for tests: found, started on free loopback ports, stopped by process id.
 
 All of it blocks, with bounds: C{start} returns when the server answers, and a
-trial test may call it in C{setUp}.  A server that is nowhere to be found skips
-the test; with C{TILE38CM_REQUIRE_REAL=1} it fails it, so that a build never
-passes because nothing was tested::
+trial test may call it in C{setUp}.  Where the real server is nowhere to be found
+the embedded one is started, and a test that is about the real one is skipped;
+with C{TILE38CM_REQUIRE_REAL=1} both fail, so that a build never passes because
+nothing was tested.  C{TILE38CM_EMBEDDED=1} overlooks real servers::
 
     def setUp(self) -> None:
         self.tile38 = RealTile38().start()
@@ -19,6 +20,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.error
@@ -44,6 +46,9 @@ _CANDIDATES: dict[str, tuple[str | Path, ...]] = {
 }
 _VARIABLES = {"consul": ("CONSUL_BIN", "CONSUL"), "tile38": ("TILE38_SERVER", "TILE38_BIN")}
 
+#: What is run where there is no real server.
+_EMBEDDED = {"consul": "tile38cm.dev.agent", "tile38": "tile38cm.dev.tile38"}
+
 T = TypeVar("T")
 #: What a RESP reply becomes: text, integer, list, or nothing.
 Reply = str | int | list[Any] | None
@@ -59,6 +64,8 @@ class StartError(Exception):
 
 def find(name: str) -> str | None:
     """The program of C{"consul"} or C{"tile38"}, or C{None}."""
+    if os.environ.get("TILE38CM_EMBEDDED", "") not in ("", "0"):
+        return None
     for variable in _VARIABLES[name]:
         if os.environ.get(variable):
             return shutil.which(os.environ[variable])
@@ -121,6 +128,13 @@ def wait_for(probe: Callable[[], T], what: str, timeout: float = START_TIMEOUT, 
             last = error
         time.sleep(every)
     raise TimeoutError(f"{what}: not within {timeout:g} s (last: {last!r})")
+
+
+def command(name: str) -> list[str]:
+    """How a server's command line begins: the real one's, or where there is none the embedded one's."""
+    if find(name) is not None or required():
+        return [require(name)]
+    return [sys.executable, "-m", _EMBEDDED[name]]
 
 
 class Program:
@@ -226,7 +240,10 @@ class Program:
 
 
 class RealTile38(Program):
-    """A Tile38 server, on a free port if none is given; C{flags} are its own, as C{["-vv"]}."""
+    """A Tile38 server, on a free port if none is given; C{flags} are its own, as C{["-vv"]}.
+
+    It is the embedded one where there is no other: see L{command}.
+    """
 
     name = "tile38"
 
@@ -238,7 +255,7 @@ class RealTile38(Program):
         host: str = LOOPBACK,
         password: str | None = None,
     ) -> None:
-        self._program = require("tile38")
+        self._program = self.program()
         super().__init__(directory)
         self.host, self.flags, self.password = host, tuple(flags), password
         self._chosen = port is not None
@@ -246,8 +263,13 @@ class RealTile38(Program):
         if password is not None:
             (self.directory / "config").write_text(json.dumps({"requirepass": password}))
 
+    def program(self) -> list[str]:
+        """How its command line begins."""
+        return command("tile38")
+
     def arguments(self) -> list[str]:
-        return [self._program, "-h", self.host, "-p", str(self.port), "-d", str(self.directory), *self.flags]
+        place = ["-h", self.host, "-p", str(self.port), "-d", str(self.directory)]
+        return [*self._program, *place, *self.flags]
 
     def start(self) -> Self:
         first = not self.log.exists()
@@ -280,6 +302,13 @@ class RealTile38(Program):
         flat = self.command("SERVER")
         assert isinstance(flat, list)
         return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+class EmbeddedTile38(RealTile38):
+    """The node of L{tile38cm.dev.tile38}, be there a real server or not."""
+
+    def program(self) -> list[str]:
+        return [sys.executable, "-m", _EMBEDDED["tile38"]]
 
 
 class RespClient:
@@ -343,7 +372,8 @@ class RealConsul(Program):
     In memory by default (C{-dev}); with C{persistent} its data survive C{terminate}
     and C{start}, which then take about two seconds.  C{config} is merged into its
     configuration file (C{{"acl": {…}}}, C{{"session_ttl_min": "200ms"}}); C{token}
-    is what the helpers here send.
+    is what the helpers here send.  Where there is no Consul it is the embedded agent,
+    which has no ACLs and keeps nothing: a test that needs them is skipped.
     """
 
     name = "consul"
@@ -356,7 +386,8 @@ class RealConsul(Program):
         token: str | None = None,
         persistent: bool = False,
     ) -> None:
-        self._program = require("consul")
+        needs_real = persistent or token is not None or "acl" in (config or {})
+        self._program = [require("consul")] if needs_real else command("consul")
         super().__init__(directory)
         self.token, self.persistent, self.config = token, persistent, dict(config or {})
         self._chosen_port = port
@@ -379,6 +410,8 @@ class RealConsul(Program):
         return self.directory / "consul.json"
 
     def arguments(self) -> list[str]:
+        if len(self._program) > 1:
+            return [*self._program, "--port", str(self.port), *self._embedded_flags()]
         off = {"https": -1, "grpc": -1, "grpc_tls": -1, "dns": -1, "serf_wan": -1}
         basis: dict[str, Any] = {
             "ports": {**off, **self._ports},
@@ -395,7 +428,11 @@ class RealConsul(Program):
             basis |= {"server": True, "bootstrap_expect": 1, "data_dir": str(self.directory / "data")}
         self.config_file.write_text(json.dumps(basis | self.config))
         dev = [] if self.persistent else ["-dev"]
-        return [self._program, "agent", *dev, "-config-file", str(self.config_file)]
+        return [*self._program, "agent", *dev, "-config-file", str(self.config_file)]
+
+    def _embedded_flags(self) -> list[str]:
+        least = str(self.config.get("session_ttl_min", ""))
+        return ["--session-ttl-min", str(int(least.removesuffix("ms")) / 1000)] if least else []
 
     def start(self) -> Self:
         first = not self.log.exists()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.real import RealTile38, ReplyError
+from tests.real import EmbeddedTile38, RealTile38, ReplyError
 
 
 class LoadedTile38(RealTile38):
@@ -14,3 +14,7 @@ class LoadedTile38(RealTile38):
         except ReplyError as error:
             return "LOADING" not in str(error)
         return True
+
+
+class LoadedEmbedded(EmbeddedTile38, LoadedTile38):
+    """The same of the embedded node."""

@@ -1,20 +1,23 @@
-"""The contract of the client of Tile38, on real servers; and what only those do."""
+"""The contract of the client of Tile38: on real servers, on embedded ones, and on one of each kind."""
 
 from __future__ import annotations
 
 from twisted.internet.task import deferLater
 
 from tests.contracts.tile38 import Tile38Contract, reactor
-from tests.integration.loaded import LoadedTile38
+from tests.integration.loaded import LoadedEmbedded, LoadedTile38
+from tests.real import require
 from tile38cm.settings import Address
 from tile38cm.tile38 import CatchingUp, Unreachable
 
 
-class RealTile38ContractTests(Tile38Contract):
-    """All of the contract, by Tile38 itself."""
+class ContractTests(Tile38Contract):
+    """All of the contract, and what needs servers that can be killed."""
+
+    kinds: tuple[type[LoadedTile38], type[LoadedTile38]]
 
     def addresses(self) -> tuple[Address, Address]:
-        self.servers = [LoadedTile38().start(), LoadedTile38().start()]
+        self.servers = [kind().start() for kind in self.kinds]
         for server in self.servers:
             self.addCleanup(server.stop)
             self.addCleanup(server.kill)  # quicker
@@ -59,5 +62,33 @@ class RealTile38ContractTests(Tile38Contract):
         self.assertEqual(await self.one.log_size(), len(log))
 
 
+class RealTile38ContractTests(ContractTests):
+    """Tile38 itself."""
+
+    kinds = (LoadedTile38, LoadedTile38)
+
+    def setUp(self) -> None:
+        require("tile38")
+        super().setUp()
+
+
+class EmbeddedTile38ContractTests(ContractTests):
+    """The embedded node; two of them."""
+
+    kinds = (LoadedEmbedded, LoadedEmbedded)
+
+
+class EmbeddedFollowsTests(RealTile38ContractTests):
+    """The embedded node is asked, and follows a real server."""
+
+    kinds = (LoadedEmbedded, LoadedTile38)
+
+
+class EmbeddedLeadsTests(RealTile38ContractTests):
+    """A real server is asked, and follows the embedded node."""
+
+    kinds = (LoadedTile38, LoadedEmbedded)
+
+
 # The contract itself has no servers.
-del Tile38Contract
+del Tile38Contract, ContractTests

@@ -54,7 +54,7 @@ DEV_MAY_IMPORT = ("dev", "wire", "model", "settings")
 #: Pure: neither a reactor nor a clock of its own.
 WITHOUT_REACTOR = ("settings", "model", "wire", "flags", "logs", *LEVELS[2][0])
 #: Who may import the global reactor.
-PROGRAMS = ("tap", "dev.cluster", "operate.ctl")
+PROGRAMS = ("tap", "dev.cluster", "dev.agent", "dev.tile38.__main__", "operate.ctl")
 
 
 def modules(root: Path = ROOT) -> dict[str, str]:

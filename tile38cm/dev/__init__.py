@@ -8,6 +8,11 @@ A Consul without Consul:
 - C{consul_connect}: certificates, their rotation, intentions
 - C{consul_json}: the names that Consul's JSON gives to all these
 - C{consul_changes}: the index and the queries that block on it
+- C{agent}: C{python -m tile38cm.dev.agent}, the same in a process of its own
+
+A Tile38 without Tile38:
+
+- C{tile38}: a node that answers as Tile38 does; C{python -m tile38cm.dev.tile38}
 
 A cluster:
 

@@ -1,0 +1,145 @@
+"""A client's connection: its requests in order, until one turns it into a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+
+from tile38cm.dev.tile38.administration import Subscribed
+from tile38cm.dev.tile38.calls import Call
+from tile38cm.dev.tile38.commands import answer
+from tile38cm.dev.tile38.frames import Asked, Broken, Frame, Frames, framed
+from tile38cm.dev.tile38.live import FenceStream, Live, LogStream, Subscription
+from tile38cm.dev.tile38.node import Client, Node
+from tile38cm.dev.tile38.replication import Streams
+from tile38cm.dev.tile38.scans import GoesLive
+
+
+class Connection(Protocol):
+    """One connection."""
+
+    transport: Any
+
+    def __init__(self, node: Node, number: int) -> None:
+        self._node, self._number = node, number
+        self._frames = Frames()
+        self._out: list[bytes] = []
+        self._waiting: Deferred[bytes] | None = None
+        self._live: Live | None = None
+        self._closed = False
+
+    def connectionMade(self) -> None:
+        node, transport = self._node, self.transport
+        peer = transport.getPeer()
+        host, port = getattr(peer, "host", "unix"), getattr(peer, "port", 0)
+        self._client = Client(self._number, host, port, node.reactor.seconds(), transport.abortConnection)
+        node.clients[self._number] = self._client
+        node.counters.connections += 1
+        if hasattr(transport, "setTcpNoDelay"):
+            transport.setTcpNoDelay(True)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._closed = True
+        self._node.clients.pop(self._number, None)
+        if self._live is not None:
+            self._live.lost()
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._live is not None:
+            self._live.received(data)
+            return
+        self._frames.feed(data)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Do all requests that are there, then let the log and the client have what comes of them."""
+        while self._waiting is None and self._live is None and not self._closed:
+            asked = self._frames.next()
+            if asked is None:
+                break
+            if isinstance(asked, Broken):
+                self._out.append(b"-%b\r\n" % asked.text.encode())
+                self._close()
+            else:
+                self._request(asked)
+        self._send()
+
+    def _request(self, asked: Asked) -> None:
+        node, client = self._node, self._client
+        chosen = node.options.json if client.json is None else client.json
+        json = chosen if client.json is not None or node.options.json else asked.frame is Frame.NATIVE
+        if not asked.args or not asked.args[0]:
+            self._out.append(b"HTTP/1.1 500 Bad Request\r\nConnection: close\r\n\r\n")
+            return
+        call = Call(asked.args, json)
+        client.last = node.reactor.seconds()
+        node.counters.commands += 1
+        if call.name == "quit":
+            self._out += [] if json else [b"+OK\r\n"]
+            self._close()
+            return
+        try:
+            reply = answer(node, call, client)
+        except (GoesLive, Streams, Subscribed) as kind:
+            self._go_live(kind, call, asked.frame)
+            return
+        if isinstance(reply, Deferred):
+            self._waiting = reply
+            _ = reply.addCallback(self._late, asked.frame, call)
+        else:
+            self._out.append(framed(reply, asked.frame, call.json))
+
+    def _late(self, reply: bytes, frame: Frame, call: Call) -> None:
+        self._waiting = None
+        self._out.append(framed(reply, frame, call.json))
+        if not self._closed:
+            self._go_on()
+
+    def _go_live(self, kind: GoesLive | Streams | Subscribed, call: Call, frame: Frame) -> None:
+        """What came behind the command in the same packet is forgotten, as by Tile38."""
+        self._send()
+        if isinstance(kind, GoesLive):
+            self._live = FenceStream(self._node, self.transport, kind.search, call.json, frame)
+        elif isinstance(kind, Streams):
+            self._live = LogStream(self._node, self.transport, kind.position)
+        else:
+            self._live = Subscription(self._node, self.transport, call, frame)
+        self._live.start()
+
+    def _send(self) -> None:
+        """Nobody is told of a write that is not in the file."""
+        if self._out:
+            self._node.flush()
+            if self.transport is not None:
+                self.transport.writeSequence(self._out)
+            self._out = []
+
+    def _close(self) -> None:
+        self._send()
+        self._closed = True
+        if self.transport is not None:
+            self.transport.loseConnection()
+
+
+class Connections(Factory):
+    """Makes one for each client; C{stopping} closes them all."""
+
+    noisy = False
+
+    def __init__(self, node: Node) -> None:
+        self._node, self._last = node, 0
+
+    def buildProtocol(self, addr: IAddress | None) -> Connection:
+        self._last += 1
+        return Connection(self._node, self._last)
+
+    def close_all(self) -> None:
+        """Hang up on every client."""
+        closing: list[Callable[[], object]] = [client.close for client in self._node.clients.values()]
+        for close in closing:
+            close()
