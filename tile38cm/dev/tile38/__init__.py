@@ -3,7 +3,7 @@
 C{python -m tile38cm.dev.tile38 -h HOST -p PORT -d FOLDER} runs one.  It reads and writes Tile38's own
 log, follows Tile38 and is followed by it.  What it lacks it answers as Tile38 answers an unknown
 command, or a word that cannot stand there, and says so in its log: scripts, C{WHERE} with
-expressions, webhooks, HTTP.
+expressions, webhooks.
 
 From the bottom up:
 
@@ -18,6 +18,6 @@ From the bottom up:
 - C{pubsub}, C{node}: what all connections share
 - C{status}, C{administration}, C{replication}: commands about the node
 - C{commands}: the table of all
-- C{frames}, C{live}, C{connection}: what goes over a socket
+- C{live}, C{connection}: what goes over a socket
 - C{following}: the follower's side of the replication
 """

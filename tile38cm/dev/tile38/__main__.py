@@ -25,7 +25,7 @@ from tile38cm.dev.tile38.logfile import Damaged
 from tile38cm.dev.tile38.node import Options
 
 #: Flags of the real server that change nothing here; those with a value, and those without.
-IGNORED = ("-s", "-l", "--queuefilename", "--http-transport", "--protected-mode", "--spinlock", "--pidfile")
+IGNORED = ("-s", "-l", "--queuefilename", "--protected-mode", "--spinlock", "--pidfile")
 IGNORED_ALONE = ("--nohup", "--dev")
 
 
@@ -45,6 +45,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("-o", dest="output", choices=("resp", "json"), default="resp")
     parser.add_argument("--appendonly", choices=("yes", "no"), default="yes")
     parser.add_argument("--appendfilename", default="appendonly.aof", metavar="FILE")
+    parser.add_argument("--http-transport", choices=("yes", "no"), default="yes")
     parser.add_argument("-q", dest="quiet", action="store_true", help="log only errors")
     parser.add_argument("-v", "-vv", dest="verbose", action="store_true", help="log everything")
     for flag in IGNORED:
@@ -69,7 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parse(arguments)
     log_to(sys.stderr, given.quiet, given.verbose)
     options = Options(
-        given.folder, given.port, given.appendonly == "yes", given.appendfilename, given.output == "json"
+        given.folder,
+        given.port,
+        given.appendonly == "yes",
+        given.appendfilename,
+        given.output == "json",
+        given.http_transport == "yes",
     )
     try:
         node = make_node(reactor, options)

@@ -105,11 +105,13 @@ class Call:
 
     @ivar changes: What it changed; nothing is logged without.
     @ivar json: Whether the reply is JSON, not RESP.
+    @ivar password: One that came with the request, as HTTP has it.
     @ivar title: The first word as it came, in lower case.
     """
 
     args: list[str]
     json: bool = False
+    password: str | None = field(default=None, repr=False)
     changes: list[Change] = field(factory=list)
     started: float = field(factory=time.perf_counter)
     title: str = field(init=False, default="")

@@ -128,12 +128,13 @@ def _log_in(node: Node, call: Call, client: Client) -> bytes | None:
         if asks:
             raise Refusal("invalid password")
         return None
-    if not asks:
+    if not asks and call.password is None:
         raise Refusal("authentication required")
-    if "".join(call.args[1:2]).strip() != password:
+    given = "".join(call.args[1:2]) if call.password is None else call.password
+    if given.strip() != password:
         raise Refusal("invalid password")
     client.trusted = True
-    return call.done()
+    return call.done() if asks else None
 
 
 def _judge(node: Node, call: Call, limit: float | None) -> None:

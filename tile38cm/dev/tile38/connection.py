@@ -13,11 +13,17 @@ from twisted.python.failure import Failure
 from tile38cm.dev.tile38.administration import Subscribed
 from tile38cm.dev.tile38.calls import Call
 from tile38cm.dev.tile38.commands import answer
-from tile38cm.dev.tile38.frames import Asked, Broken, Frame, Frames, framed
 from tile38cm.dev.tile38.live import FenceStream, Live, LogStream, Subscription
 from tile38cm.dev.tile38.node import Client, Node
 from tile38cm.dev.tile38.replication import Streams
 from tile38cm.dev.tile38.scans import GoesLive
+from tile38cm.dev.tile38.text import to_text
+from tile38cm.wire.forms import Form
+from tile38cm.wire.requests import Answered, Request, RequestParser
+from tile38cm.wire.resp import bulk
+
+#: The largest request. Bytes.
+REQUEST_MAX = 512 * 1024 * 1024
 
 
 class Connection(Protocol):
@@ -27,7 +33,7 @@ class Connection(Protocol):
 
     def __init__(self, node: Node, number: int) -> None:
         self._node, self._number = node, number
-        self._frames = Frames()
+        self._requests = RequestParser(REQUEST_MAX, http=node.options.http)
         self._out: list[bytes] = []
         self._waiting: Deferred[bytes] | None = None
         self._live: Live | None = None
@@ -53,63 +59,72 @@ class Connection(Protocol):
         if self._live is not None:
             self._live.received(data)
             return
-        self._frames.feed(data)
+        self._requests.feed(data)
         self._go_on()
 
     def _go_on(self) -> None:
         """Do all requests that are there, then let the log and the client have what comes of them."""
         while self._waiting is None and self._live is None and not self._closed:
-            asked = self._frames.next()
-            if asked is None:
+            event = self._requests.next()
+            if event is None:
                 break
-            if isinstance(asked, Broken):
-                self._out.append(b"-%b\r\n" % asked.text.encode())
-                self._close()
+            if isinstance(event, Request):
+                self._request(event)
             else:
-                self._request(asked)
+                said = event.reply if isinstance(event, Answered) else b"-%b\r\n" % event.text.encode()
+                self._out.append(said)
+                self._close()
         self._send()
 
-    def _request(self, asked: Asked) -> None:
-        node, client = self._node, self._client
-        chosen = node.options.json if client.json is None else client.json
-        json = chosen if client.json is not None or node.options.json else asked.frame is Frame.NATIVE
-        if not asked.args or not asked.args[0]:
+    def _request(self, asked: Request) -> None:
+        node, client, form = self._node, self._client, asked.form
+        chosen = node.options.json or form.output == "json" if client.json is None else client.json
+        if not asked.args[0]:
             self._out.append(b"HTTP/1.1 500 Bad Request\r\nConnection: close\r\n\r\n")
             return
-        call = Call(asked.args, json)
+        password = None if form.password is None else to_text(form.password)
+        call = Call([to_text(arg) for arg in asked.args], chosen, password)
         client.last = node.reactor.seconds()
         node.counters.commands += 1
         if call.name == "quit":
-            self._out += [] if json else [b"+OK\r\n"]
+            self._out += [] if chosen else [b"+OK\r\n"]
             self._close()
             return
         try:
             reply = answer(node, call, client)
         except (GoesLive, Streams, Subscribed) as kind:
-            self._go_live(kind, call, asked.frame)
+            self._go_live(kind, call, form)
             return
         if isinstance(reply, Deferred):
             self._waiting = reply
-            _ = reply.addCallback(self._late, asked.frame, call)
+            _ = reply.addCallback(self._late, form, call)
         else:
-            self._out.append(framed(reply, asked.frame, call.json))
+            self._reply(reply, form, call)
 
-    def _late(self, reply: bytes, frame: Frame, call: Call) -> None:
+    def _reply(self, reply: bytes, form: Form, call: Call) -> None:
+        self._out.append(form.encode(bulk(reply) if call.json else reply, "json" if call.json else "resp"))
+        if form.once:
+            self._close()
+
+    def _late(self, reply: bytes, form: Form, call: Call) -> None:
         self._waiting = None
-        self._out.append(framed(reply, frame, call.json))
+        self._reply(reply, form, call)
         if not self._closed:
             self._go_on()
 
-    def _go_live(self, kind: GoesLive | Streams | Subscribed, call: Call, frame: Frame) -> None:
+    def _go_live(self, kind: GoesLive | Streams | Subscribed, call: Call, form: Form) -> None:
         """What came behind the command in the same packet is forgotten, as by Tile38."""
         self._send()
-        if isinstance(kind, GoesLive):
-            self._live = FenceStream(self._node, self.transport, kind.search, call.json, frame)
+        if not form.streams:
+            self._close()
+        elif isinstance(kind, GoesLive):
+            self._live = FenceStream(self._node, self.transport, kind.search, call.json, form)
         elif isinstance(kind, Streams):
             self._live = LogStream(self._node, self.transport, kind.position)
         else:
-            self._live = Subscription(self._node, self.transport, call, frame)
-        self._live.start()
+            self._live = Subscription(self._node, self.transport, call, form)
+        if self._live is not None:
+            self._live.start()
 
     def _send(self) -> None:
         """Nobody is told of a write that is not in the file."""

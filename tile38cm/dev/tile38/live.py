@@ -11,14 +11,17 @@ from zope.interface import implementer
 from tile38cm.dev.tile38.asked import Search
 from tile38cm.dev.tile38.calls import ARITY, Call, Change
 from tile38cm.dev.tile38.fences import Fence, events
-from tile38cm.dev.tile38.frames import Asked, Frame, Frames, framed
 from tile38cm.dev.tile38.node import Node
-from tile38cm.dev.tile38.text import json_string, to_bytes
+from tile38cm.dev.tile38.text import json_string, to_bytes, to_text
 from tile38cm.dev.tile38.values import is_json
+from tile38cm.wire.forms import Form, WebSocketForm
+from tile38cm.wire.requests import Request, RequestParser
 from tile38cm.wire.resp import OK, bulk, encode_reply, encode_request
 
 #: Bytes of the log that are read for a follower at once.
 CHUNK = 256 * 1024
+#: The largest request of a subscriber. Bytes.
+REQUEST_MAX = 1024 * 1024
 
 
 class Live(Protocol):
@@ -37,25 +40,25 @@ class Live(Protocol):
 class FenceStream:
     """C{NEARBY key FENCE ...}: an event for each change that the fence has something to say of."""
 
-    def __init__(self, node: Node, transport: Any, search: Search, json: bool, frame: Frame) -> None:
+    def __init__(self, node: Node, transport: Any, search: Search, json: bool, form: Form) -> None:
         self._node, self._transport = node, transport
-        self._fence, self._json, self._frame = Fence(search), json, frame
+        self._fence, self._json, self._form = Fence(search), json, form
 
     def start(self) -> None:
         self._node.watchers.add(self)
         hello = bulk(b'{"ok":true,"live":true}') if self._json else OK
-        native = self._frame is Frame.NATIVE
-        self._transport.write(framed(hello, self._frame, False) if native else hello)
+        self._transport.write(self._form.opening + self._form.encode_live(hello, first_of_fence=True))
 
     def changed(self, change: Change) -> None:
         """Something was written."""
         for event in events(self._node.data, self._fence, change):
             self._node.counters.messages += 1
-            self._transport.write(framed(to_bytes(event), self._frame, True))
+            self._transport.write(self._form.encode_live(bulk(to_bytes(event))))
 
     def received(self, data: bytes) -> None:
-        """Whatever it is, it ends the stream."""
-        self._transport.loseConnection()
+        """Whatever it is, it ends the stream; a WebSocket's client is not listened to."""
+        if not isinstance(self._form, WebSocketForm):
+            self._transport.loseConnection()
 
     def lost(self) -> None:
         self._node.watchers.discard(self)
@@ -64,25 +67,25 @@ class FenceStream:
 class Subscription:
     """Channels; the connection stays in this mode when the last is left."""
 
-    def __init__(self, node: Node, transport: Any, first: Call, frame: Frame) -> None:
-        self._node, self._transport, self._frame, self._json = node, transport, frame, first.json
+    def __init__(self, node: Node, transport: Any, first: Call, form: Form) -> None:
+        self._node, self._transport, self._form, self._json = node, transport, form, first.json
         self._first = first
-        self._frames = Frames()
+        self._requests = RequestParser(REQUEST_MAX, http=False)
         self._joined: set[tuple[str, bool]] = set()
 
     def start(self) -> None:
+        self._transport.write(self._form.opening)
         self._do(self._first)
 
     def received(self, data: bytes) -> None:
-        self._frames.feed(data)
-        while True:
-            asked = self._frames.next()
-            if asked is None:
-                return
-            if not isinstance(asked, Asked):
+        if isinstance(self._form, WebSocketForm):
+            return
+        self._requests.feed(data)
+        while (event := self._requests.next()) is not None:
+            if not isinstance(event, Request):
                 self._transport.loseConnection()
                 return
-            self._do(Call(asked.args or [""], self._json))
+            self._do(Call([to_text(arg) for arg in event.args], self._json))
 
     def lost(self) -> None:
         for name, pattern in self._joined:
@@ -128,7 +131,7 @@ class Subscription:
         self._say(encode_reply([*head, to_bytes(channel), to_bytes(text)]))
 
     def _say(self, reply: bytes) -> None:
-        self._transport.write(framed(reply, self._frame, self._json))
+        self._transport.write(self._form.encode_live(bulk(reply) if self._json else reply))
 
 
 @implementer(IPushProducer)

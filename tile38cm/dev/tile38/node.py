@@ -84,6 +84,7 @@ class Options:
     appendonly: bool = True
     filename: str = "appendonly.aof"
     json: bool = False
+    http: bool = True
 
 
 @define

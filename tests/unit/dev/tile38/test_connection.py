@@ -46,6 +46,14 @@ class ProtocolTests(NodeCase):
         self.assertIn(b"-Protocol error", self.ask.raw(encode_request([b"PING"]) + b"*1\r\n:5\r\n"))
         self.assertTrue(self.ask.transport.disconnecting)
 
+    def test_http(self) -> None:
+        """A command in a path, and the end of the connection."""
+        reply = self.ask.raw(b"GET /SET+k+i+POINT+1+2 HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.assertTrue(reply.startswith(b"HTTP/1.1 200 OK\r\nConnection: close\r\n"), reply)
+        self.assertIn(b'\r\n\r\n{"ok":true,"elapsed":"', reply)
+        self.assertTrue(self.ask.transport.disconnecting)
+        self.assertEqual(self.memory.session()("GET k i POINT"), ["1", "2"])
+
     def test_quit(self) -> None:
         """C{QUIT} ends it."""
         self.assertEqual(self.ask("QUIT"), "OK")
