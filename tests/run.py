@@ -1,6 +1,7 @@
 """C{python -m tests.run [unit] [integration] [chaos] [tests.unit.test_tap …]}: the tests by trial.
 
-Without a name that is all but C{chaos}, which takes minutes by itself.
+Without a name that is all but C{chaos}, which takes minutes by itself: how
+many is said by C{TILE38CM_CHAOS_MINUTES}, and where that is set it is run too.
 The last line is C{N passed, N failed}, with C{, N skipped} where tests were
 skipped.  The exit code is not zero if a test failed, or if there was none:
 trial itself is content with an empty run.
@@ -8,20 +9,22 @@ trial itself is content with an empty run.
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from unittest import TestSuite
 
 from twisted.trial.reporter import Reporter, TreeReporter
 from twisted.trial.runner import TestLoader, TrialRunner
 
 FOLDERS = ("unit", "integration", "chaos")
-USUALLY = FOLDERS[:2]
+MINUTES = "TILE38CM_CHAOS_MINUTES"
 
 
 def main(names: Sequence[str]) -> int:
-    """Run what is named, L{USUALLY} without a name; returns the exit code."""
-    wanted = [f"tests.{name}" if name in FOLDERS else name for name in names or USUALLY]
+    """Run what is named, L{usually} without a name; returns the exit code."""
+    chosen = names or usually(os.environ)
+    wanted = [f"tests.{name}" if name in FOLDERS else name for name in chosen]
     loader = TestLoader()
     suite = TestSuite(loader.loadByName(name, recurse=True) for name in wanted)
     result = TrialRunner(TreeReporter).run(suite)
@@ -30,6 +33,11 @@ def main(names: Sequence[str]) -> int:
     sys.stderr.flush()
     print(closing_line(result), flush=True)
     return exit_code(result)
+
+
+def usually(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """The folders that are run where none is named."""
+    return FOLDERS if environment.get(MINUTES) else FOLDERS[:2]
 
 
 def closing_line(result: Reporter) -> str:

@@ -8,7 +8,7 @@ from unittest import TestSuite
 from twisted.trial import unittest
 from twisted.trial.reporter import Reporter
 
-from tests.run import closing_line, exit_code
+from tests.run import closing_line, exit_code, usually
 
 
 class Examples(unittest.SynchronousTestCase):
@@ -51,3 +51,12 @@ class ClosingLineTests(unittest.SynchronousTestCase):
         """A run in which nothing was tested fails."""
         self.assertEqual(self.outcome(), ("0 passed, 0 failed", 1))
         self.assertEqual(self.outcome("left_out"), ("0 passed, 0 failed, 1 skipped", 1))
+
+
+class UsuallyTests(unittest.SynchronousTestCase):
+    """What is run where nothing is named."""
+
+    def test_chaos_is_asked_for(self) -> None:
+        """It takes minutes, and runs where they are given."""
+        self.assertEqual(usually({}), ("unit", "integration"))
+        self.assertEqual(usually({"TILE38CM_CHAOS_MINUTES": "10"}), ("unit", "integration", "chaos"))
