@@ -227,11 +227,13 @@ class Node:
         self.promising.on_beat = self._beaten
         self.health.on_change = self._local_changed
         self.health.on_shorter = self._log_shorter
-        self.replica.on_change = self._replica_changed
-        self.replica.on_caught_up = self._caught_up
-        self.replica.whole = lambda: self.state.now.whole
-        self.replica.before_attach = self.duties.follows
-        self.replica.own_log = self.duties.owns_log
+        owner = self.replica.owner
+        owner.on_change = self._replica_changed
+        owner.on_caught_up = self._caught_up
+        owner.level = self._level
+        owner.whole = lambda: self.state.now.whole
+        owner.before_attach = self.duties.follows
+        owner.own_log = self.duties.owns_log
         self.discovery.listen(lambda _: self._surroundings_changed())
         self.routes.subscribe(self.sentinel.look)
 
@@ -295,9 +297,12 @@ class Node:
     def _beaten(self, beat: Heartbeat) -> None:
         now = self.reactor.seconds()
         self.lag.beaten(beat, self.replica.acknowledged, now)
-        behind = self.lag.seconds(now)
-        if behind is not None and behind < self.replica.contact.limit:
+        if self._level():
             self.replica.contact.heard()
+
+    def _level(self) -> bool:
+        behind = self.lag.seconds(self.reactor.seconds())
+        return behind is not None and behind < self.replica.contact.limit
 
     def _surroundings_changed(self) -> None:
         self.routes.tell()

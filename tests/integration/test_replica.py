@@ -55,7 +55,7 @@ class IdleTests(FedCase):
             erased.append(why)
             await Deferred()
 
-        replica.erase = erase
+        replica.owner.erase = erase
         replica.start(lambda: ("n2", 3, cast(Any, None)))
         await until(lambda: bool(erased), "given up", 5.0)
         self.assertEqual(leader.asked, [Position(3, 77), None])

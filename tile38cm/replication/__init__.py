@@ -12,7 +12,7 @@ On the leader:
 On a follower:
 
 - L{replica<tile38cm.replication.replica>}: follows whoever leads;
-  L{session<tile38cm.replication.session>}: one connection of it.
+  L{session<tile38cm.replication.session>}: its data.
 - L{intake<tile38cm.replication.intake>}: what arrives, on its way in; knows the position.
 - L{markers<tile38cm.replication.markers>}: positions inside the log, longer lifetimes.  Pure.
 - L{recovery<tile38cm.replication.recovery>}, L{matching<tile38cm.replication.matching>}: where

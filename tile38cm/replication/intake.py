@@ -71,7 +71,7 @@ class Intake:
         self.on_delivered: Callable[[Position], None] = lambda _: None
         self.on_lost: Callable[[str], None] = lambda _: None
         self.on_room: Callable[[], None] = lambda: None
-        #: Whether nothing has been heard for longer than lifetimes may differ.
+        #: Whether nothing was heard for longer than lifetimes may differ, or only what is older than that.
         self.silent: Callable[[], bool] = lambda: False
         #: By what lifetimes may have been lengthened behind the log's last marker.
         self.slacks: tuple[float, ...] = (slack,)
@@ -257,7 +257,7 @@ class Intake:
         if payload:
             self._virtual.write(payload, self.position)
         self._unmarked += len(data.payload)
-        if self._unmarked >= MARK_BYTES or not payload:
+        if (self._unmarked >= MARK_BYTES and not self.silent()) or not payload:
             self.mark()
         elif self._marking is None:
             self._marking = self._clock.callLater(MARK_SECONDS, self._mark_late)

@@ -7,7 +7,7 @@ the L{Intake<tile38cm.replication.intake>}, which knows this node's position.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
@@ -35,7 +35,7 @@ from tile38cm.replication.contact import Contact
 from tile38cm.replication.intake import Intake
 from tile38cm.replication.local_log import LogError
 from tile38cm.replication.matching import NoMatch
-from tile38cm.replication.session import Session, Stage
+from tile38cm.replication.session import Owner, Session, Stage
 from tile38cm.replication.virtual_leader import AttachError
 from tile38cm.tasks import Interruptible, Tasks, pause, within
 from tile38cm.tile38 import Tile38Error
@@ -74,24 +74,13 @@ class Replica:
         self._asking: tuple[str, int] | None = None
         self._said = ""
         self._alone_since: float | None = None
-        #: Keeps what the cluster lacks, then empties Tile38; told why, returns where the node stands.
-        self.erase: Callable[[str], Awaitable[Position]] = _nothing_to_erase
-        #: Told when C{ready}, C{stage} or a position became known or lost.
-        self.on_change: Callable[[], None] = lambda: None
-        #: Told when this node has all that the leader had when it was asked.
-        self.on_caught_up: Callable[[], None] = lambda: None
-        #: Whether a copy was finished here once, and not begun anew since.
-        self.whole: Callable[[], bool] = lambda: False
-        #: Told before the local log takes in the first foreign byte.
-        self.before_attach: Callable[[], None] = lambda: None
-        #: Whether the local log is that of this node's own reign: markers in it are void.
-        self.own_log: Callable[[], bool] = lambda: False
+        self.owner = Owner()
         self.stage = Stage.IDLE
         self.ready = False
         intake.on_delivered = self._delivered
         intake.on_lost = self._local_lost
         intake.on_room = self._room
-        intake.silent = lambda: contact.broken
+        intake.silent = lambda: contact.broken or self._late()
 
     # -- from outside ---------------------------------------------------------
 
@@ -135,7 +124,7 @@ class Replica:
     def know(self, position: Position | None) -> None:
         """What is proven of the position by other means than the local link."""
         self._intake.know(position)
-        self.on_change()
+        self.owner.on_change()
 
     async def promote(self) -> int:
         """As L{Intake.promote}; nobody is followed any more."""
@@ -162,14 +151,14 @@ class Replica:
 
     async def _round(self) -> None:
         """Find out where this node stands, and follow whoever leads."""
-        if self.own_log() and self.position is None:
+        if self.owner.own_log() and self.position is None:
             return  # it led until just now, and is being measured
         before = self.position
         await self._intake.look()
         if self._allowed:
             await self._intake.refeed()
         if self.position != before:
-            self.on_change()
+            self.owner.on_change()
         if self._allowed:
             await self._serve_alone()
         line = self._leader()
@@ -187,7 +176,7 @@ class Replica:
         now = self._clock.seconds()
         if self._alone_since is None:
             self._alone_since = now
-        if self.ready or now - self._alone_since < ALONE or self.own_log() or not self.whole():
+        if self.ready or now - self._alone_since < ALONE or self.owner.own_log() or not self.owner.whole():
             return
         if self._intake.explained:
             if not self._intake.attached:
@@ -249,7 +238,7 @@ class Replica:
         if not self._intake.attached:
             session.conn.pause(True)
             self._stage(Stage.COPYING)
-            self.before_attach()
+            self.owner.before_attach()
             try:
                 await self._intake.attach(session.remaining)
                 if self.contact.broken:
@@ -290,9 +279,10 @@ class Replica:
         if session.at != Position(data.epoch, data.start):
             raise BadMessage(f"bytes for {data.epoch}:{data.start} came, {session.at} was next")
         if self.contact.broken and not self._intake.matching:
-            self._cut("nothing was heard for longer than lifetimes may differ")
+            self._cut("it lagged for longer than lifetimes may differ")
             return
-        self.contact.heard()
+        if not self._late():
+            self.contact.heard()
         session.at = Position(data.epoch, data.end)
         session.remaining -= len(data.payload)
         if self._intake.matching:
@@ -306,6 +296,14 @@ class Replica:
             return
         if self._intake.full:
             session.conn.pause(True)
+
+    def _late(self) -> bool:
+        """Whether what comes is so old that objects may have expired here which the leader kept alive.
+
+        What is copied first is older still, but comes faster than it was written.
+        """
+        session = self._session
+        return session is not None and session.remaining <= 0 and not self.owner.level()
 
     def _match(self, session: Session, data: Data) -> None:
         """The log may hold this already; once it is known from where it does not, Tile38 is attached."""
@@ -347,7 +345,7 @@ class Replica:
         """Delivered is not applied: Tile38 itself says when it has all of it."""
         await self._intake.caught_up()
         if self._session is session and self._intake.attached:
-            self.on_caught_up()
+            self.owner.on_caught_up()
             self._set_ready(True)
 
     def _lost(self, session: Session, why: str) -> None:
@@ -367,7 +365,7 @@ class Replica:
         self._log.warn("the local Tile38 has left its bridge: {why}", why=why)
         self._cut("the local Tile38 has left the bridge")
         self._set_ready(False)
-        self.on_change()
+        self.owner.on_change()
 
     async def _start_over(self, reason: str) -> None:
         self._log.warn("this node starts over: {reason}", reason=reason)
@@ -376,7 +374,7 @@ class Replica:
         self.know(None)
         self._backlog.clear()
         await self._intake.detach()
-        self.know(await self.erase(reason))
+        self.know(await self.owner.erase(reason))
 
     # -- saying ---------------------------------------------------------------
 
@@ -384,18 +382,14 @@ class Replica:
         if ready != self.ready:
             self.ready = ready
             self._log.info("reads are served here" if ready else "reads are served elsewhere")
-            self.on_change()
+            self.owner.on_change()
 
     def _stage(self, stage: Stage) -> None:
         if stage is not self.stage:
             self.stage = stage
-            self.on_change()
+            self.owner.on_change()
 
     def _say(self, text: str, good: bool = False) -> None:
         if text != self._said:
             self._said = text
             (self._log.info if good else self._log.warn)("{text}", text=text)
-
-
-async def _nothing_to_erase(reason: str) -> Position:
-    raise AttachError(f"this node may not be emptied: {reason}")

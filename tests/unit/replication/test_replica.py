@@ -33,6 +33,8 @@ class SlowIntake:
         self.attached = self.matching = self.full = False
         self.explained = True
         self.asked: list[int] = []
+        self.doubts = 0
+        self.silent: Callable[[], bool] = lambda: False
         self.level: Deferred[None] = Deferred()
         self.taken: list[Data] = []
         self.attaching: Deferred[None] = Deferred()
@@ -67,7 +69,7 @@ class SlowIntake:
         self.position = position
 
     async def doubt(self) -> None:
-        """Nothing has expired."""
+        self.doubts += 1
 
     async def stop(self) -> None:
         """Nothing is there."""
@@ -110,13 +112,13 @@ class ReplicaCase(SynchronousTestCase):
     def tearDown(self) -> None:
         self.successResultOf(Deferred.fromCoroutine(self.replica.stop()))
 
-
-class HeldTests(ReplicaCase):
-    """A leader that sends while Tile38 is being attached."""
-
     def send(self, *data: Data) -> None:
         """The leader sends on the newest connection."""
         self.leader.conns[-1].dataReceived(b"".join(command(*each.words()) for each in data))
+
+
+class HeldTests(ReplicaCase):
+    """A leader that sends while Tile38 is being attached."""
 
     def test_held_until_attached(self) -> None:
         """What comes meanwhile is taken afterwards, in order."""
@@ -142,8 +144,8 @@ class AloneTests(ReplicaCase):
 
     def begin(self) -> None:
         self.told: list[str] = []
-        self.replica.on_caught_up = lambda: self.told.append("caught up")
-        self.replica.whole = lambda: True
+        self.replica.owner.on_caught_up = lambda: self.told.append("caught up")
+        self.replica.owner.whole = lambda: True
         self.line = None
         super().begin()
 
@@ -164,9 +166,9 @@ class AloneTests(ReplicaCase):
 
     def test_unfinished(self) -> None:
         """A copy that was never finished, or a log that is not explained, is not shown to anybody."""
-        self.replica.whole = lambda: False
+        self.replica.owner.whole = lambda: False
         self.wait(ALONE * 2)
-        self.replica.whole, self.intake.explained = lambda: True, False
+        self.replica.owner.whole, self.intake.explained = lambda: True, False
         self.wait(ALONE * 2)
         self.assertEqual((self.intake.asked, self.replica.ready), ([], False))
 
@@ -177,3 +179,52 @@ class AloneTests(ReplicaCase):
         self.line = ("n2", 2, None)
         self.wait(ALONE + 1)
         self.assertEqual((self.replica.ready, len(self.leader.conns)), (False, 1))
+
+
+class LateTests(ReplicaCase):
+    """A leader whose bytes come, but late."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.level = True
+        self.replica.owner.level = lambda: self.level
+        self.intake.attaching.callback(None)
+        self.end = HERE.offset
+
+    def pieces(self, seconds: float) -> None:
+        """For so long there is always something."""
+        for _ in range(round(seconds / 0.5)):
+            self.end += 10
+            self.send(Data(2, self.end, b"x" * 10))
+            self.clock.advance(0.5)
+
+    def test_level(self) -> None:
+        """As long as it is level it goes on."""
+        self.pieces(20)
+        self.assertFalse(self.leader.ends[0].aborted)
+
+    def test_late(self) -> None:
+        """Who lags for longer than lifetimes may differ looks at what has expired before it goes on."""
+        self.pieces(2)
+        self.level = False
+        self.assertTrue(self.intake.silent())
+        self.pieces(3.5)
+        self.assertFalse(self.leader.ends[0].aborted)
+        doubts = self.intake.doubts
+        self.send(Data(2, self.end + 1, b"x"))
+        self.clock.advance(1.0)
+        self.send(Data(2, self.end + 2, b"x"))
+        self.assertTrue(self.leader.ends[0].aborted)
+        self.clock.advance(RETRY)
+        self.assertEqual((self.intake.doubts, len(self.leader.ends)), (doubts + 1, 2))
+
+    def test_catching_up(self) -> None:
+        """What is copied first is old, and no reason to stop."""
+        self.level = False
+        self.send(Data(2, self.end + 1, b"x"))
+        self.clock.advance(3)
+        self.send(Data(2, self.end + 2, b"x"))
+        self.assertFalse(self.intake.silent())
+        self.clock.advance(3)
+        self.send(Data(2, self.end + 3, b"x"))
+        self.assertFalse(self.leader.ends[0].aborted)
