@@ -7,6 +7,8 @@ After every event L{World.check} looks for what must never be:
   - C{lost}: an open gate over a log that lacks an acknowledged write;
   - C{set}: a member of the sync set lacks an acknowledged write;
   - C{read}: a read was answered without a write acknowledged before it;
+  - C{prefix}: a follower's writes are not the first ones of its leader's;
+  - C{stream}: a leader sends what does not follow on what its follower has;
   - C{dead}: in calm weather no gate opens or no write is acknowledged.
 
 Time is in leases of a clock whose rate is 1; no clock is slower, none a
@@ -17,14 +19,16 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections import Counter
 from collections.abc import Callable
 from random import Random
 
 from attrs import define, field, frozen
 
 from tests.unit.coordination.simconsul import Consul
+from tests.unit.coordination.simlinks import Link, Replica
 from tests.unit.coordination.simnode import Node, Waiting
-from tile38cm.coordination.status import Status
+from tile38cm.coordination.status import EpochRecord, Status
 from tile38cm.model import Position
 
 RATES = (1.0, 1.0, 1.1, 1.2, 1.2499)
@@ -99,8 +103,6 @@ class Options:
     #: How long others are given to say where they stand.
     survey: float = 0.1
     expect: int = 1
-    #: A follower acknowledges what it has of a full copy before that is whole.
-    ack_copies: bool = False
     persist_seen: bool = True
     #: How likely it is that a client writes at each tick of a node that leads.
     busy: float = 0.0
@@ -126,6 +128,8 @@ class World:
     _queue: list[tuple[float, int, Callable[[], None]]] = field(factory=list)
     _order: itertools.count[int] = field(factory=itertools.count)
     _writes: itertools.count[int] = field(factory=itertools.count)
+    #: How often each thing has come to pass: what walks have been through.
+    counts: Counter[str] = field(factory=Counter)
     _open: tuple[str, int, int] | None = None
 
     @classmethod
@@ -138,8 +142,16 @@ class World:
         if founded:
             others = {name for name in names[1:] if rng.random() < 0.8}
             world.consul.write(Status("cluster", 1, 1, "A", frozenset({"A"} | others), 1.0, "first"), 0)
+            world.consul.records[1] = EpochRecord(1, "A", 0, 0, 0)
+            first = world.new_write()
             for node in world.nodes.values():
-                node.disk_epoch, node.position, node.log = 1, Position(1, 1), [world.new_write()]
+                node.disk_epoch, node.position = 1, Position(1, 1)
+                node.put(first)
+                if node.name == "A":
+                    node.led = frozenset({1})
+                else:
+                    node.kept.add(1, 0, first)
+                    node.mark()
         for node in world.nodes.values():
             node.start()
         return world
@@ -187,11 +199,38 @@ class World:
             self.dirty = True
             self.note(f"{node.name} acknowledged write {done.number}")
             return
-        missing = done.must - set(node.log[: done.offset])
+        missing = done.must - set(node.file[: done.offset])
         if missing:
             raise Violation("read", f"{node.name} did not show {sorted(missing)}")
 
+    def seen(self, over: bool, segments: int) -> None:
+        """A follower was told how to go on."""
+        self.counts["over" if over else f"continued over {min(segments, 2)} epochs"] += 1
+
     # -- checks ---------------------------------------------------------------
+
+    def expect(self, node: Replica, begin: Position) -> None:
+        """A piece of a stream that begins there has come to a follower."""
+        if node.position != begin:
+            raise Violation("stream", f"{node.name} is at {node.position}, and is sent {begin}")
+
+    def prefix(self, node: Replica, link: Link, begin: int) -> None:
+        """A follower has what its leader has, in that order: looked at from the C{begin}th write on."""
+        leader = self.nodes[link.leader]
+        if (
+            leader.up
+            and leader.election.epoch() == link.epoch
+            and node.log[begin:] != leader.log[begin : len(node.log)]
+        ):
+            raise Violation(
+                "prefix", f"{node.name} has {node.log[begin:]}, {leader.name} {leader.log[begin:]}"
+            )
+
+    def leads(self, node: Node) -> None:
+        """A node is about to serve: it has whatever any client was told."""
+        missing = self.acknowledged - set(node.log)
+        if missing:
+            raise Violation("lost", f"{node.name} leads without {sorted(missing)}")
 
     def gates(self) -> list[Node]:
         """The nodes whose gate is open now."""
@@ -219,7 +258,7 @@ class World:
         members = self.consul.status.sync_set if self.consul.status is not None else frozenset()
         for name in members.union(*(node.election.required() for node in gates)):
             missing = self.acknowledged - set(self.nodes[name].log)
-            if missing:
+            if missing and not self.nodes[name].shaken:
                 raise Violation("set", f"{name} is in the sync set without {sorted(missing)}")
 
     def calm(self, leases: int = 20) -> None:
@@ -245,9 +284,37 @@ class World:
             raise Violation("dead", "; ".join(words))
 
     def _hopeless(self) -> bool:
-        """Nobody in the set can prove its position: people must decide."""
-        status = self.consul.status
-        return status is not None and all(self.nodes[name].position is None for name in status.sync_set)
+        """Nobody in the set knows its position, or only who may have lost something: people decide."""
+        if self.consul.status is None:
+            return False
+        members = [self.nodes[name] for name in self.consul.status.sync_set]
+        unknown = [node for node in members if node.position is None]
+        return bool(unknown) and all(node.shaken or node in unknown for node in members)
+
+    # -- machines -------------------------------------------------------------
+
+    def lose(self, name: str, most: int) -> bool:
+        """A machine ends, if what it loses is elsewhere in the sync set, and no change of that is under way.
+
+        Else the write would be nowhere, or only where nobody is asked for it: that is not promised.
+
+        @return: whether it was lost.
+        """
+        node, status = self.nodes[name], self.consul.status
+        if self.consul.flying or status is None or (node.up and _changes(node)):
+            return False
+        others = [self.nodes[other] for other in status.sync_set - {name} if not self.nodes[other].shaken]
+        if not any(self.acknowledged <= set(other.log) for other in others):
+            return False
+        node.lose(most)
+        self.dirty = True
+        self.counts["lost"] += 1
+        return True
+
+
+def _changes(node: Node) -> bool:
+    term = node.election._core.term
+    return term is not None and term.change is not None
 
 
 #: The most that each kind of trouble is given.

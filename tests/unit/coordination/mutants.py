@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from tile38cm.coordination import member, promises
+from attrs import evolve
+
+from tile38cm.coordination import election, member, promises, survey
 from tile38cm.coordination.election import Election
 from tile38cm.coordination.member import Core
 from tile38cm.coordination.promises import Answer, Heartbeat, Promise
-from tile38cm.coordination.status import Settlement, Status
+from tile38cm.coordination.status import EpochRecord, Settlement, Status
 from tile38cm.coordination.term import Term
+from tile38cm.model import Position
+from tile38cm.replication import history
+from tile38cm.replication.history import Continue, PresentLog
 
+Records = Mapping[int, EpochRecord]
 #: What is replaced: the owner, the name, the weaker thing.
 Patch = tuple[Any, str, Any]
 
@@ -132,6 +138,41 @@ def earlier_terms_forgotten() -> list[Patch]:
     return [(Election, "prepared", forgetful)]
 
 
+def not_shaken() -> list[Patch]:
+    """A member whose machine has ended stands like any other."""
+    advise = survey.advise
+    return [(election, "advise", lambda me, others, epoch, rounds, hear: advise(me, others, epoch, rounds))]
+
+
+def beyond_the_parting() -> list[Patch]:
+    """How much of an epoch became part of the history is not asked."""
+    plan = history.plan
+
+    def lenient(position: Position | None, records: Records, log: PresentLog, holdings: Any) -> Any:
+        ends = {r.parent: r.parent_offset for r in records.values()}
+        if position is None or position.offset <= ends.get(position.epoch, position.offset):
+            return plan(position, records, log, holdings)
+        decision = plan(Position(position.epoch, ends[position.epoch]), records, log, holdings)
+        return evolve(decision, begin=position) if isinstance(decision, Continue) else decision
+
+    return [(history, "plan", lenient)]
+
+
+def one_line_of_epochs() -> list[Patch]:
+    """The parent of each epoch is taken to be the one before it by number."""
+    plan = history.plan
+
+    def straight(position: Position | None, records: Records, log: PresentLog, holdings: Any) -> Any:
+        in_order = sorted(records)
+        line = {
+            epoch: evolve(records[epoch], parent=before)
+            for before, epoch in zip([0, *in_order], in_order, strict=False)
+        }
+        return plan(position, line, log, holdings)
+
+    return [(history, "plan", straight)]
+
+
 def _then(first: Callable[[Any], None], second: Callable[[Any], None]) -> Callable[[Any], None]:
     def both(self: Any) -> None:
         first(self)
@@ -156,6 +197,9 @@ MUTANTS: dict[str, Callable[[], list[Patch]]] = {
         epoch_forgotten,
         drop_silently,
         earlier_terms_forgotten,
+        not_shaken,
+        beyond_the_parting,
+        one_line_of_epochs,
     )
 }
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from attrs import define, field
+from attrs import define, evolve, field
 
-from tile38cm.coordination.status import Settlement, Status
+from tile38cm.coordination.status import EpochRecord, Settlement, Status
 
 if TYPE_CHECKING:
     from tests.unit.coordination.simnode import Node
@@ -27,6 +27,10 @@ class Consul:
 
     status: Status | None = None
     index: int = 0
+    #: The tree of terms.
+    records: dict[int, EpochRecord] = field(factory=dict)
+    #: Writes that are under way, by whomever.
+    flying: int = 0
     _raft: int = 10
     history: list[tuple[Status | None, int]] = field(factory=lambda: [(None, 0)])
 
@@ -47,6 +51,7 @@ class Writing:
     node: Node
     settlement: Settlement
     settled: Settled
+    record: EpochRecord | None = None
     _stage: int = 0
 
     def attempt(self) -> None:
@@ -64,6 +69,8 @@ class Writing:
         done = world.consul.write(doc, self.settlement.index)
         if done:
             world.dirty = True
+            if self.record is not None:
+                world.consul.records[doc.epoch] = evolve(self.record, epoch=doc.epoch)
             members = ", ".join(sorted(doc.sync_set))
             world.note(
                 f"consul: {self.node.name} wrote epoch {doc.epoch} version {doc.version} set {members}"
@@ -96,6 +103,7 @@ class Writing:
                 step()
 
         def arrive() -> None:
+            world.consul.flying -= 1
             answer = effect()
             back = world.weather.consul_delay(world.rng)
             if back is not None:
@@ -103,5 +111,6 @@ class Writing:
 
         there = world.weather.consul_delay(world.rng)
         if there is not None and node.name not in world.without_consul:
+            world.consul.flying += 1
             world.at(there, arrive)
         node.post(world.rng.uniform(0.2, 1.2), lambda: go_on(otherwise))

@@ -1,6 +1,6 @@
 """One simulated member: the real L{Election}, its effects, clients and Consul's watch.
 
-What is on disk (the log, the highest epoch seen, a proven position) survives
+What is on disk (the log, what was kept, the highest epoch seen) survives
 L{Node.crash}; all else belongs to one process.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from tests.unit.coordination.simconsul import Writing
 from tests.unit.coordination.simlinks import LEASE, Replica
@@ -77,9 +77,12 @@ class Node(Replica):
         self.post(0.0, self._watch)
 
     def crash(self, clean: bool) -> None:
-        """The end of the process; what a follower held in memory cannot be proven after an unclean one."""
+        """The end of the process; after an unclean one a follower's log may fit nothing any more."""
         self.up, self.life, self.inbox = False, self.life + 1, []
-        if not clean and not self.own_log:
+        if self.led:
+            self.position = Position(max(self.led), len(self.file))
+            self.led = frozenset({max(self.led)})
+        elif not clean and self.world.rng.random() < 0.3:
             self.position = None
 
     def _tell(self, name: str, call: Callable[[Node], None]) -> None:
@@ -90,13 +93,13 @@ class Node(Replica):
                 world.at(delay, lambda: other._arrive(other.life, lambda: call(other)))
 
     def _local(self) -> LocalState:
-        return LocalState(True, self.position, self.position, len(self.log))
+        return LocalState(True, self.position, self.position, len(self.file), self.shaken)
 
     def _tick(self) -> None:
         self.post(self.world.options.tick * self.world.rng.uniform(0.5, 1.0), self._tick)
         self.election.tick()
         if self.world.now < self.held_until and not self.election.gate_open():
-            self.election.wanted(len(self.log))
+            self.election.wanted(len(self.file))
         if self.waiting:
             self.election.wanted(self.waiting[-1].offset)
         self._reply()
@@ -127,9 +130,11 @@ class Node(Replica):
             self._hold()
             return
         number = self.world.new_write()
-        self.log.append(number)
-        self.position = Position(self.election.epoch(), len(self.log))
-        self.waiting.append(Waiting(len(self.log), number, frozenset()))
+        if self.world.rng.random() < 0.3:
+            self.put(None)
+        self.put(number)
+        self.position = Position(self.election.epoch(), len(self.file))
+        self.waiting.append(Waiting(len(self.file), number, frozenset()))
         self._stream()
         self._reply()
 
@@ -138,12 +143,12 @@ class Node(Replica):
         if not self.election.gate_open():
             self._hold()
             return
-        self.waiting.append(Waiting(len(self.log), None, frozenset(self.world.acknowledged)))
+        self.waiting.append(Waiting(len(self.file), None, frozenset(self.world.acknowledged)))
         self._reply()
 
     def _hold(self) -> None:
         self.held_until = self.world.now + 3 * LEASE
-        self.election.wanted(len(self.log))
+        self.election.wanted(len(self.file))
 
     def _reply(self) -> None:
         while self.waiting and self.election.gate_open():
@@ -204,7 +209,7 @@ class Node(Replica):
             if won:
                 self.post(0.05, lambda: self.election.lock(True))
 
-        Writing(self, settlement, settled).attempt()
+        Writing(self, settlement, settled, record).attempt()
 
     def change(self, settlement: Settlement) -> None:
         """Write until it is certain; the transaction takes the lock as well."""
@@ -229,14 +234,27 @@ class Node(Replica):
             if self.name in self.world.without_consul:
                 self.post(0.3, done)
                 return
-            self.position, self.own_log, self.prepared = Position(record.epoch, len(self.log)), True, True
-            self.election.prepared(record.epoch)
+            start = len(self.file)
+            same = self.led if record.parent in self.led else frozenset()
+            self.led, self.position, self.prepared = (
+                same | {record.epoch},
+                Position(record.epoch, start),
+                True,
+            )
+            self.world.consul.records[record.epoch] = evolve(record, start=start)
+            self.world.leads(self)
+            self.election.prepared(record.epoch, start)
 
         self.post(self.world.weather.local_delay(self.world.rng), done)
 
     def open(self, epoch: int) -> None:
         """Tile38 is writable after a moment."""
-        self.post(self.world.weather.local_delay(self.world.rng), lambda: self.election.opened(epoch))
+
+        def done() -> None:
+            self.shaken = self.shaken and self.election.epoch() != epoch
+            self.election.opened(epoch)
+
+        self.post(self.world.weather.local_delay(self.world.rng), done)
 
     def beat(self, heartbeat: Heartbeat) -> None:
         """To every other member; each answer comes back on its own."""

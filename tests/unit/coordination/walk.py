@@ -41,6 +41,15 @@ def crash(world: World, name: str, clean: bool, pause: float) -> None:
         world.at(pause, partial(_start, world, name))
 
 
+def lose(world: World, name: str, most: int, pause: float) -> None:
+    """A machine ends, and with it what was not synced; it is started again after C{pause}."""
+    node = world.nodes[name]
+    if node.up and world.lose(name, most):
+        world.note(f"the machine of {name} ends, at {node.position}")
+        node.crash(clean=True)
+        world.at(pause, partial(_start, world, name))
+
+
 def _start(world: World, name: str) -> None:
     if not world.nodes[name].up:
         world.note(f"{name} starts")
@@ -90,7 +99,7 @@ def hand_over(world: World) -> None:
     for node in world.gates():
         if not node.stalled:
             world.note(f"{node.name} hands over")
-            node.election.hand_over(len(node.log))
+            node.election.hand_over(len(node.file))
             after = _come_back if world.rng.random() < 0.5 else _stop
             node.post(world.rng.choice((0.5, 2.0, 5.0)), partial(after, node))
 
@@ -147,6 +156,10 @@ def _crash(world: World) -> None:
     crash(world, _favourite(world), world.rng.random() < 0.5, world.rng.choice((0.05, 0.5, 3.0, 10.0)))
 
 
+def _lose(world: World) -> None:
+    lose(world, _favourite(world), world.rng.choice((0, 1, 3)), world.rng.choice((0.05, 0.5, 3.0)))
+
+
 def _stall(world: World) -> None:
     stall(world, _favourite(world), world.rng.choice((0.3, 1.1, 2.0, 4.0)))
 
@@ -196,6 +209,7 @@ TROUBLES: tuple[tuple[Trouble, float], ...] = (
     (_read, 2.0),
     (_stall, 1.5),
     (_crash, 1.0),
+    (_lose, 0.7),
     (_cut, 2.0),
     (_isolate, 0.7),
     (_change_weather, 1.0),
@@ -215,7 +229,6 @@ def walk(seed: int, trace: list[str] | None = None) -> World:
         survey=rng.choice((0.01, 0.05, 0.2)),
         watch=rng.choice((0.2, 1.0, 3.0)),
         expect=rng.choice((1, 2)),
-        ack_copies=rng.random() < 0.5,
         busy=rng.choice((0.0, 0.0, 0.3)),
     )
     world = World.build(rng, rng.choice((2, 3, 3, 3, 4)), options, founded=rng.random() < 0.85)
@@ -234,10 +247,12 @@ def walk(seed: int, trace: list[str] | None = None) -> World:
     return world
 
 
-def judge(seed: int, trace: list[str] | None = None) -> str | None:
-    """What is wrong with a walk, or C{None}."""
+def judge(seed: int, trace: list[str] | None = None, counts: Counter[str] | None = None) -> str | None:
+    """What is wrong with a walk, or C{None}; C{counts} adds up what good walks have been through."""
     try:
-        walk(seed, trace)
+        world = walk(seed, trace)
+        if counts is not None:
+            counts.update(world.counts)
     except Violation as e:
         return str(e)
     except Exception as e:  # whatever the rules raise is a finding too
@@ -264,15 +279,16 @@ def main() -> None:
 
 def _many(first: int, seconds: float) -> None:
     kinds: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     seed, end = first, time.monotonic() + seconds
     while time.monotonic() < end:
-        found = judge(seed)
+        found = judge(seed, counts=counts)
         if found is not None:
             kinds[found.split(":")[0]] += 1
             if kinds.total() <= 20:
                 print(f"seed {seed}: {found}", flush=True)
         seed += 1
-    print(f"{seed - first} walks from seed {first}, violations: {dict(kinds)}")
+    print(f"{seed - first} walks from seed {first}, violations: {dict(kinds)}; {dict(counts)}")
 
 
 if __name__ == "__main__":

@@ -170,9 +170,14 @@ class RefusingTests(SpillCase):
     def test_tried_again_after_clear(self) -> None:
         """After a start over the disk has another chance."""
         spill, _ = self.spill()
+        told: list[bool] = []
+        spill.on_kept = told.append
         self.fail_writes(OSError(errno.ENOSPC, "full"))
         spill.append(Data(1, 3, b"abc"))
+        spill.append(Data(1, 6, b"abc"))
+        self.assertEqual(told, [False])
         spill.clear()
+        self.assertEqual(told, [False, True])
         spill.append(Data(2, 3, b"def"))
         self.assertEqual(self.spill()[1], [Data(2, 3, b"def")])
 
