@@ -84,3 +84,37 @@ class Figures:
 
     def _sum(self, name: str) -> Callable[[], Reading]:
         return lambda: sum(getattr(counters, name) for counters in self.sides)
+
+
+@define(eq=False)
+class Own:
+    """
+    What the proxies tell of the node when they are asked for it.
+
+    @param behind: what a follower is busy with while it cannot be read; C{None}: it can.
+    """
+
+    id: str
+    election: Election
+    lag: Lag
+    behind: Callable[[], str | None]
+
+    def facts(self) -> dict[str, str | int]:
+        """By name; what is not known is not there."""
+        leadership = self.election.leadership
+        facts: dict[str, str | int | None] = {
+            "id": self.id,
+            "role": leadership.role.value,
+            "epoch": leadership.epoch,
+            "leader": leadership.leader,
+            "lag": 0 if leadership.leading else self.lag.bytes,
+            "gate": "open" if self.election.gate_open() else "shut",
+        }
+        return {name: value for name, value in facts.items() if value is not None}
+
+    def trouble(self) -> str | None:
+        """Why a leader cannot serve writes, or a follower reads; C{None}: it can."""
+        if self.election.leadership.leading:
+            return None if self.election.gate_open() else "not ready: this leader's gate is shut"
+        behind = self.behind()
+        return None if behind is None else f"not caught up: {behind}"

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, cast
 
+from attrs import evolve
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.endpoints import (
     HostnameEndpoint,
@@ -33,7 +34,7 @@ from tile38cm.coordination.store import ClusterStore
 from tile38cm.coordination.term import LocalState
 from tile38cm.coordination.watch import Watch
 from tile38cm.duties import Duties, Hands
-from tile38cm.figures import Failovers, Figures, Lag
+from tile38cm.figures import Failovers, Figures, Lag, Own
 from tile38cm.footing import Footing
 from tile38cm.gatelog import GateLog
 from tile38cm.handover import HandOver
@@ -44,6 +45,7 @@ from tile38cm.peers.connection import PeerConnection
 from tile38cm.peers.dial import PeerDialer
 from tile38cm.peers.heartbeats import Members, Promising
 from tile38cm.peers.messages import BRIDGE, FORWARD, HEARTBEAT, POSITION, report_words
+from tile38cm.proxy.beside import Beside
 from tile38cm.proxy.limits import Counters, HoldBudget, Limits
 from tile38cm.proxy.listener import Listener
 from tile38cm.proxy.partners import Wire
@@ -55,7 +57,7 @@ from tile38cm.replication.intake import Intake
 from tile38cm.replication.replica import Replica
 from tile38cm.replication.source import Source
 from tile38cm.replication.spill import Spill
-from tile38cm.routing import NodeGate, NodeRoutes, Surroundings
+from tile38cm.routing import LocalTarget, NodeGate, NodeRoutes, Surroundings
 from tile38cm.sentinel.listener import SentinelListener
 from tile38cm.sentinel.scene import Here, Scene, scene_of
 from tile38cm.settings import Address, Settings
@@ -66,6 +68,8 @@ from tile38cm.tls import mesh_for
 #: A follower that was not level with its leader for this share of the slack of lifetimes looks
 #: whether something has expired in its log meanwhile.
 CONTACT_SHARE = 0.8
+#: How long a question about this node waits for its Tile38, in seconds.
+BESIDE_TIMEOUT = 1.0
 #: Seconds to connect to another node; one that takes longer is as good as away.
 CONNECT_TIMEOUT = 1.0
 
@@ -204,9 +208,22 @@ class Node:
         # A certificate says who a client is; without TLS the server's password has to.
         login = Login(password, required=password is not None and settings.tls.mode == "off")
         identify = self.mesh.peer_service
-        self.writer_listener = Listener(self.writer, login, self.writer_greeter, identify)
-        self.reader_listener = Listener(self.reader, login, self.reader_greeter, identify)
+        beside = self._beside(limits, budget)
+        self.writer_listener = Listener(self.writer, login, self.writer_greeter, identify, beside)
+        self.reader_listener = Listener(self.reader, login, self.reader_greeter, identify, beside)
         self.sentinel = SentinelListener(self.scene, login.accepts, settings.max_clients)
+
+    def _beside(self, limits: Limits, budget: HoldBudget) -> Beside:
+        settings = self.settings
+        return Beside(
+            self.routes,
+            self.reactor,
+            evolve(limits, hold_timeout=BESIDE_TIMEOUT),
+            budget,
+            password=settings.server_password,
+            target=LocalTarget(0, self.endpoint_to(settings.server)),
+            own=Own(settings.id, self.election, self.lag, self._behind),
+        )
 
     def _join(self) -> None:
         self.promising = Promising(
@@ -326,6 +343,9 @@ class Node:
             self.hand_over.abandon(f"its Tile38 does not answer: {why}")
         self.routes.tell()
         self.announce_soon()
+
+    def _behind(self) -> str | None:
+        return None if self.replica.ready else self.replica.stage.value
 
     def _unwilling(self) -> frozenset[str]:
         return frozenset(m.id for m in self.discovery.view.members.values() if m.nofailover)

@@ -346,8 +346,8 @@ class TagTests(OperationsCase):
         self.assertEqual({self.answering(lab, first) for _ in range(8)}, {near.server()["id"]})
 
     def answering(self, lab: Lab, node: Node) -> str:
-        """The id of the server that answers at a node's R."""
-        flat = lab.read(node, "SERVER")
+        """The id of the server that answers reads at a node's R: a script goes where they go."""
+        flat = lab.read(node, "EVALRO", "return tile38.call('server')", 0)
         assert isinstance(flat, list)
         return str(dict(zip(flat[::2], flat[1::2], strict=True))["id"])
 

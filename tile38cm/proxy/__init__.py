@@ -26,6 +26,8 @@ L{tile38cm.proxy.sides}
     What makes W and R different, who waits there, draining.
 L{tile38cm.proxy.live}
     Fences and subscriptions: two connections become a pipe.
+L{tile38cm.proxy.beside}
+    Questions about this node itself.
 L{tile38cm.proxy.limits}
     Limits, counters, the budget for what is held.
 L{tile38cm.proxy.partners}

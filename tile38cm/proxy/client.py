@@ -15,6 +15,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from tile38cm.proxy.badge import Badge
+from tile38cm.proxy.beside import Beside
 from tile38cm.proxy.conversation import Conversation
 from tile38cm.proxy.exchange import Exchange
 from tile38cm.proxy.live import Stream
@@ -40,6 +41,9 @@ _NO_STREAM = "a live command needs a connection that lasts: use WebSocket, RESP 
 
 class House(Shape):
     """Where a client is; its listener."""
+
+    #: Who answers for this node; C{None}: the server that is asked for everything else.
+    beside: Beside | None
 
     def gone(self, client: Client) -> None:
         """The connection is closed."""
@@ -226,11 +230,20 @@ class Client(Protocol):
             conversation.proceed()
         settled = self._session.answer(request, command, conversation.output, conversation.idle)
         if settled is None:
-            conversation.ask(Exchange.of(request, command, self._side.clock.seconds()))
+            self._ask(conversation, request, command)
             return
         if command.name == "hello":
             self._speak(self._session.form)
         conversation.answer(settled)
+
+    def _ask(self, conversation: Conversation, request: Request, command: Command) -> None:
+        beside = self._house.beside
+        if command.class_ is not Class.STATUS or self._from_peer or beside is None:
+            conversation.ask(Exchange.of(request, command, self._side.clock.seconds()))
+            return
+        exchange = self._session.settled(request.form, command)
+        beside.answer(request, command, conversation.output, exchange, conversation.proceed)
+        conversation.answer(exchange)
 
     def _speak(self, form: Form) -> None:
         """What all replies from now on are written in; none is due."""

@@ -48,6 +48,8 @@ class State(Enum):
     HELD = "held"
     SENT = "sent"
     ANSWERED = "answered"
+    #: The answer will come from elsewhere than a server of the side.
+    AWAITED = "awaited"
     #: Answered here; nothing can change the answer any more.
     SETTLED = "settled"
 

@@ -1,7 +1,7 @@
 """
 The requests of one client that have no answer yet, in order, and what they cost.
 
-Here is also decided what becomes of those that are lost with their server,
+Beside is also decided what becomes of those that are lost with their server,
 wait too long, or are turned away: what could not have been executed may be
 sent again, and nobody is told that nothing was done when something may have
 been.

@@ -16,6 +16,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from tile38cm.proxy.badge import Badge
+from tile38cm.proxy.beside import Beside
 from tile38cm.proxy.client import Client
 from tile38cm.proxy.partners import Private, Wire
 from tile38cm.proxy.session import Login
@@ -36,6 +37,7 @@ class Listener(Factory):
 
     @param private: who talks with other nodes; C{None}: nobody on this port.
     @param identify: the verified name in the peer's certificate, if there is one.
+    @param beside: who answers for this node itself.
     """
 
     noisy = False
@@ -47,8 +49,10 @@ class Listener(Factory):
         login: Login,
         private: Private | None = None,
         identify: Callable[[Wire], str | None] = nobody,
+        beside: Beside | None = None,
     ) -> None:
         self.side = side
+        self.beside = beside
         self._login = login
         self._private = private
         self._identify = identify
@@ -63,10 +67,14 @@ class Listener(Factory):
     def start(self) -> None:
         """Serve: to be called before the port listens."""
         self.side.start()
+        if self.beside is not None:
+            self.beside.start()
 
     def stop(self) -> None:
         """Close all connections; the port must not listen any more."""
         self.side.stop()
+        if self.beside is not None:
+            self.beside.stop()
         for client in list(self._open):
             client.transport.abortConnection()
 

@@ -7,7 +7,7 @@ unless they return a Deferred.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -118,6 +118,16 @@ class Routes(Protocol):
 
     def unsubscribe(self, callback: Callable[[], None]) -> None:
         """Undo C{subscribe}."""
+
+
+class Own(Protocol):
+    """What this node's manager knows of it."""
+
+    def facts(self) -> Mapping[str, str | int]:
+        """Role, epoch, lag and the like, by name."""
+
+    def trouble(self) -> str | None:
+        """Why this node cannot be relied on now, though its Tile38 says it is well; C{None}: it can."""
 
 
 class Private(Protocol):

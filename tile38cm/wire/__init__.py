@@ -8,6 +8,8 @@ L{tile38cm.wire.native}, L{tile38cm.wire.http}, L{tile38cm.wire.websocket}
     What of them is not RESP.
 L{tile38cm.wire.forms}
     In which protocol a request came, and so how its reply is written.
+L{tile38cm.wire.status}
+    What the manager adds to C{SERVER} and its like.
 L{tile38cm.wire.resp3}, L{tile38cm.wire.catalogue}
     What clients of Redis want and Tile38 does not speak.
 L{tile38cm.wire.live}

@@ -29,8 +29,7 @@ LARGE = 32 * 1024
 FEW = 100
 
 _LIGHT_READS = frozenset(
-    ("fget", "exists", "fexists", "ttl", "type", "bounds", "stats", "ping", "echo")
-    + ("server", "info", "role", "healthz", "publish")
+    ("fget", "exists", "fexists", "ttl", "type", "bounds", "stats", "ping", "echo", "publish")
 )
 _LIGHT_WRITES = frozenset(("set", "fset", "jset", "del", "expire", "persist", "drop", "rename", "renamenx"))
 _VALUES = frozenset(("get", "jget"))
@@ -58,6 +57,8 @@ def weight_of(command: Command, args: Sequence[bytes], size: int) -> int:
     """
     if size > LARGE or command.class_ is Class.LIVE:
         return APART
+    if command.class_ is Class.STATUS:
+        return LIGHT
     if command.name in _SEARCHES:
         return search_weight(unwrapped(args))
     return ALWAYS.get(command.name.encode(), APART)

@@ -14,6 +14,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from tile38cm.proxy.beside import Beside
 from tile38cm.proxy.client import Client
 from tile38cm.proxy.limits import HoldBudget, Limits
 from tile38cm.proxy.listener import Listener
@@ -197,6 +198,20 @@ class FakeRoutes:
         self.clock.advance(0)
 
 
+class FakeOwn:
+    """A manager that knows what it is told to know."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, str | int] = {"role": "follower", "epoch": 7}
+        self.why: str | None = None
+
+    def facts(self) -> dict[str, str | int]:
+        return self.known
+
+    def trouble(self) -> str | None:
+        return self.why
+
+
 class FakePrivate:
     """Keeps the bytes of the connections it is given."""
 
@@ -276,7 +291,12 @@ class Bench:
             self.side = Reader(*common, password=password)
         else:
             self.side = Writer(*common, gate=self.gate, password=password)
-        self.listener = Listener(self.side, login, self.private, identify=lambda transport: "somebody")
+        self.own = FakeOwn()
+        self.beside = FakeTarget(clock=self.clock)
+        beside = Beside(*common, password=password, target=self.beside, own=self.own)
+        self.listener = Listener(
+            self.side, login, self.private, identify=lambda transport: "somebody", beside=beside
+        )
         self.listener.start()
 
     @property

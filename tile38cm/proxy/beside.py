@@ -1,0 +1,115 @@
+"""
+Questions about this node itself, whatever leads or may be read.
+
+C{SERVER} and its like tell of the server that answers, so they go to the
+Tile38 beside this manager on either port, and not where requests go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from attrs import define
+from twisted.internet.interfaces import IDelayedCall
+
+from tile38cm.proxy.conversation import Conversation
+from tile38cm.proxy.exchange import Exchange, State
+from tile38cm.proxy.partners import Own, Target
+from tile38cm.proxy.sides import Side
+from tile38cm.proxy.upstream import Upstream
+from tile38cm.wire.commands import Command
+from tile38cm.wire.requests import Request
+from tile38cm.wire.resp import Output
+from tile38cm.wire.status import StatusForm
+
+#: Seconds in which the server must have answered.
+ANSWER_TIMEOUT = 5.0
+_SILENT = "ERR this node's Tile38 does not answer"
+
+
+@define(eq=False, kw_only=True)
+class Beside(Side):
+    """Where such questions go, and what is added to the answers."""
+
+    elsewhere = "NOTHERE"
+    wanted = "Tile38 beside this manager"
+    writes = False
+
+    target: Target
+    own: Own
+
+    def pick(self, current: Target | None, failed: Sequence[Target], from_peer: bool) -> Target | None:
+        """Always the same."""
+        return None if self.target in failed else self.target
+
+    def candidates(self) -> Sequence[Target]:
+        """Only that one."""
+        return (self.target,)
+
+    def answer(
+        self, asked: Request, command: Command, output: Output, exchange: Exchange, ready: Callable[[], None]
+    ) -> None:
+        """
+        Have the answer put into an exchange that waits for it; C{ready} is called then, not at once.
+
+        @param exchange: settled by this, unless somebody has done that meanwhile.
+        """
+        exchange.state = State.AWAITED
+        exchange.form = StatusForm.around(asked.form, asked.args, self.own.facts())
+        trouble = self.own.trouble() if command.name == "healthz" else None
+
+        def told(reply: bytes | None) -> None:
+            if exchange.state is not State.AWAITED:
+                return
+            exchange.state = State.SETTLED
+            exchange.reply, exchange.problem = reply or b"", None if reply else _SILENT
+            if trouble is not None:
+                exchange.problem = f"ERR {trouble}"
+            ready()
+
+        # Also when it is known that all is not well: in turn, and only if there is a server.
+        _Question(self, output, told).ask(
+            Exchange.of(Request(asked.args, asked.raw), command, self.clock.seconds())
+        )
+
+
+class _Question:
+    """A conversation of one question."""
+
+    def __init__(self, side: Beside, output: Output, told: Callable[[bytes | None], None]) -> None:
+        self._told = told
+        self._conversation = Conversation(side, self, from_peer=False)
+        self._conversation.begin_with(output)
+        self._bound: IDelayedCall | None = side.clock.callLater(ANSWER_TIMEOUT, self._end, None)
+
+    def ask(self, exchange: Exchange) -> None:
+        """Ask; the answer comes later."""
+        self._conversation.ask(exchange)
+        self._conversation.proceed()
+
+    def _end(self, reply: bytes | None) -> None:
+        bound, self._bound = self._bound, None
+        if bound is None:
+            return
+        if bound.active():
+            bound.cancel()
+        self._conversation.end()
+        self._told(reply)
+
+    # -- Port
+
+    def deliver(self, data: bytes) -> None:
+        """The answer."""
+        self._end(data)
+
+    def regulate(self, read: bool) -> None:
+        """Nobody else is read."""
+
+    def finish(self) -> None:
+        """Nothing is to be closed."""
+
+    def go_on(self) -> None:
+        """There is no further question."""
+
+    def become_stream(self, upstream: Upstream, asked: Exchange) -> None:
+        """No status command does that."""
