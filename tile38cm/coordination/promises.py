@@ -137,7 +137,7 @@ class Ledger:
 
     def promised(self, members: frozenset[str], now: float) -> bool:
         """Whether each of C{members} has an unexpired promise with us."""
-        return all(self._until.get(m, float("-inf")) > now for m in members)
+        return not members or all(self._until.get(m, float("-inf")) > now for m in members)
 
     def furthest(self) -> int:
         """The largest offset that anybody acknowledged in this epoch; the log is as long, at least."""
@@ -145,7 +145,7 @@ class Ledger:
 
     def covered(self, members: frozenset[str]) -> int | None:
         """The offset that every one of C{members} has acknowledged; C{None}: no members, no limit."""
-        return min((self._acked.get(m, -1) for m in members), default=None)
+        return min([self._acked.get(m, -1) for m in members]) if members else None
 
     def fallen(self, members: frozenset[str], now: float, patience: float) -> frozenset[str]:
         """Members without an unexpired promise, or that lag longer than C{patience} seconds."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from tile38cm.coordination.promises import Ledger
 from tile38cm.coordination.status import EpochRecord, Settlement, Status
@@ -69,6 +69,9 @@ class Term:
     blocked_since: float | None = None
     silent_until: float = float("-inf")
     gate_was_open: bool = False
+    #: C{required} as it was made last, and of what.
+    _required: frozenset[str] = field(default=frozenset(), init=False, repr=False)
+    _of: tuple[Status, Status | None] | None = field(default=None, init=False, repr=False)
 
     @property
     def epoch(self) -> int:
@@ -77,7 +80,10 @@ class Term:
 
     def required(self) -> frozenset[str]:
         """Whose promise and acknowledgement count: while a change is unsettled, both sets' members."""
-        members = self.status.sync_set
-        if self.change is not None:
-            members |= self.change.wanted.sync_set
-        return members - {self.status.leader}
+        of, status = self._of, self.status
+        wanted = None if self.change is None else self.change.wanted
+        # It is asked for with every batch of requests, so it is made only when it is another one.
+        if of is None or of[0] is not status or of[1] is not wanted:
+            members = status.sync_set if wanted is None else status.sync_set | wanted.sync_set
+            self._required, self._of = members - {status.leader}, (status, wanted)
+        return self._required

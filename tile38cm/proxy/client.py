@@ -106,20 +106,22 @@ class Client(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Take requests, or pass the bytes on to whom the connection belongs now."""
+        if self._plain:
+            data = self._bundled(data)
+            if not data:
+                return
         if self._successor is not None:
             self._successor.dataReceived(data)
         elif self._stream is not None:
             self._stream.data_from_client(data)
         elif not self._closing:
-            if self._plain:
-                data = self._bundled(data)
-            if data:
-                self._parser.feed(data)
-                self.go_on()
+            self._parser.feed(data)
+            self.go_on()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Forget everything about this client."""
         self._closing = True
+        self._plain = False
         self._house.gone(self)
         if self._successor is not None:
             self._successor.connectionLost(reason)
@@ -154,6 +156,7 @@ class Client(Protocol):
         """Close once all is sent; a transport waits for its producer first."""
         if not self._closing:
             self._closing = True
+            self._plain = False
             # TLS ends with what the client says to that.
             self.transport.resumeProducing()
             self.transport.unregisterProducer()
@@ -197,11 +200,12 @@ class Client(Protocol):
         if self._split:
             self._split = False
             data = self._parser.withdraw() + data
-        bundle = self._side.scanner.scan(data)
-        if bundle is None or (bundle.leader and not self._side.writes) or self._conversation is None:
+        side, conversation = self._side, self._conversation
+        bundle = side.scanner.scan(data)
+        if bundle is None or conversation is None or (bundle.leader and not side.writes):
             return data
-        self._conversation.ask_together(bundle)
-        return b"" if len(bundle.raw) == len(data) else data[len(bundle.raw) :]
+        conversation.ask_together(bundle)
+        return data[len(bundle.raw) :]
 
     def _notice(self) -> None:
         """Whether the next packet may be looked at as a whole."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 from itertools import islice, takewhile
 from typing import Protocol
 
-from tile38cm.proxy.exchange import Exchange, State, Verdict
+from tile38cm.proxy.exchange import Exchange, Packet, State, Verdict
 from tile38cm.proxy.line import Line
 from tile38cm.proxy.link import Link
 from tile38cm.proxy.sides import Side
@@ -72,6 +72,8 @@ class Conversation:
         #: What the connection is for that carries what is under way.
         self._mode: Output = "resp"
         self._weight = APART
+        #: The lane that bundles went on last.
+        self._lane: Upstream | None = None
         #: Objects of this client are large: what asks for them goes apart.
         self._large = False
         #: The live command that was sent and not answered yet; nothing else is under way then.
@@ -118,19 +120,22 @@ class Conversation:
         This is the way of nearly all requests, so it does no more than it must;
         whether the gate is open is asked when all of this turn are sent.
         """
-        upstream = self._way(bundle)
-        now = self._side.clock.seconds()
-        exchange = Exchange.of_bundle(bundle, now, self, self._next_output, self._weight)
-        line = self._line
+        upstream, side = self._way(bundle), self._side
+        packet = Packet(bundle, side.clock.seconds(), self, self._next_output, self._weight)
         if upstream is None:
-            for single in exchange.singles():
+            for single in packet.singles():
                 self.ask(single)
             self.proceed()
             return
-        line.add(exchange)
-        line.send(exchange)
-        upstream.submit(exchange)
-        limits = self._side.limits
+        packet.state = _SENT
+        line, count, limits = self._line, packet.count, side.limits
+        line.queue.append(packet)
+        line.heavy += packet.heavy
+        line.asked += count
+        line.kept += len(packet.raw)
+        side.in_flight += count
+        side.counters.proxied += count
+        upstream.submit(packet)
         if line.asked > limits.max_pipeline or line.kept > limits.max_kept:
             self._regulate()
 
@@ -214,6 +219,26 @@ class Conversation:
         self.proceed()
 
     # -- from the connection in use
+
+    def landed(self, exchange: Exchange, reply: bytes) -> bool:
+        """Release it at once, if it is the first of its client and nothing special; see L{Asker.landed}."""
+        line, side = self._line, self._side
+        queue = line.queue
+        if exchange.state is not _SENT or not exchange.bundled or queue[0] is not exchange:
+            return False
+        if len(reply) > LARGE_REPLY or (exchange.batch is None and line.word in reply):
+            return False
+        queue.popleft()
+        count = exchange.count
+        line.heavy -= exchange.heavy
+        line.asked -= count
+        line.kept -= len(exchange.raw)
+        side.in_flight -= count
+        self._port.deliver(reply)
+        if queue or self._waits or side.draining or not self._reading:
+            side.landed(0)
+            self.proceed()
+        return True
 
     def replied(self, exchange: Exchange, reply: bytes) -> None:
         """Keep the reply for its turn."""
@@ -350,21 +375,24 @@ class Conversation:
 
     def _way(self, bundle: Bundle) -> Upstream | None:
         """The lane for a bundle, if it can go before this turn is over."""
-        line, side = self._line, self._side
-        weight, mode = bundle.weight, self._next_output
-        if line.held or self._live is not None or self._client_full or self._spent or side.draining:
+        line, link = self._line, self._link
+        weight, mode, lane = bundle.weight, self._next_output, self._lane
+        if line.held or self._live is not None or self._client_full or self._spent or self._side.draining:
             return None
         if bundle.heavy and (self._large or line.heavy + bundle.heavy > self._max_heavy):
             return None
-        if (weight != self._weight or mode != self._mode) and line.queue and line.under_way:
+        if weight == self._weight and mode == self._mode:
+            if lane is not None and lane is link.chosen and lane.usable:
+                return lane
+        elif line.queue and line.under_way:
             # What is light may travel with what is under way, else it would overtake that.
             if weight > self._weight or mode != self._mode:
                 return None
             weight = self._weight
-        upstream = self._link.open_lane(mode, weight)
-        if upstream is not None:
+        self._lane = link.open_lane(mode, weight)
+        if self._lane is not None:
             self._weight, self._mode = weight, mode
-        return upstream
+        return self._lane
 
     # -- a live command's first reply
 
@@ -429,4 +457,4 @@ class Conversation:
 
 
 #: Looked up for each reply; as attributes of the class they cost four times as much.
-_ANSWERED, _SETTLED = State.ANSWERED, State.SETTLED
+_SENT, _ANSWERED, _SETTLED = State.SENT, State.ANSWERED, State.SETTLED

@@ -9,7 +9,7 @@ acknowledged the offset that C{ROLE}, sent behind the batch, reported, and the
 gate is open in the same epoch.  Tile38 executes a connection's commands in
 order, so that offset includes the batch's writes, and all that its reads saw.
 
-An exchange may stand for several requests of one packet, a L{Bundle}: they
+A L{Packet} stands for several requests that came together, a L{Bundle}: they
 were sent together, are covered by one offset, and so are released together.
 Nothing is known of its requests but what the bundle says; wherever they must
 be judged one by one it is replaced by its L{Exchange.singles}, so one that is
@@ -19,7 +19,7 @@ held is always a single one.
 from __future__ import annotations
 
 from enum import Enum
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from attrs import define, field
 
@@ -62,6 +62,13 @@ _READS = Command("several", Class.READ)
 class Asker(Protocol):
     """Whose request an exchange is."""
 
+    def landed(self, exchange: Exchange, reply: bytes) -> bool:
+        """
+        The whole reply to one exchange, which may be released.
+
+        @return: whether it was, as nothing else was in the way; else C{replied} must follow.
+        """
+
     def replied(self, exchange: Exchange, reply: bytes) -> None:
         """The whole reply to one exchange; C{turned} follows when more is of no use."""
 
@@ -88,84 +95,85 @@ class Batch:
     the log that was, and say nothing of this batch.
     """
 
+    #: How many replies tell of it: that to C{ROLE}.
+    count: ClassVar[int] = 1
+
     epoch: int
     least: int = 0
     offset: int | None = None
     exchanges: list[Exchange] = field(factory=list)
 
 
-@define(eq=False)
 class Exchange:
     """
     One request and, later, its reply.
 
-    C{arrived} is in seconds of the injected clock.  C{batch} is C{None} for
-    what needs no acknowledgement.  C{budgeted}: its bytes are taken from the
-    hold budget.
+    One is made for each packet, so what nearly all have in common is an
+    attribute of the class, and costs nothing.
+
+    @ivar arrived: in seconds of the injected clock.
+    @ivar asker: who is told; what is answered without a server needs nobody.
+    @ivar mode: what C{OUTPUT} the client had chosen before.
+    @ivar weight: on which connections it may go.
+    @ivar heavy: how many of its requests have more than a short answer.
     """
 
-    raw: bytes
-    command: Command
-    arrived: float
-    #: Who is told; what is answered without a server needs nobody.
-    asker: Asker | None = None
-    #: What C{OUTPUT} the client had chosen before, and on which connections it may go.
-    mode: Output = "resp"
-    weight: int = APART
-    #: How many of its requests have more than a short answer.
-    heavy: int = 0
     #: How many requests this stands for; C{bundled}: they have not been looked at one by one.
-    count: int = 1
-    bundled: bool = False
-    state: State = State.HELD
-    reply: bytes = b""
+    count = 1
+    bundled = False
+    reply = b""
+    #: C{None} for what needs no acknowledgement.
     batch: Batch | None = None
     #: The error to answer with, worded when it is released: C{OUTPUT} may come before.
     problem: str | None = None
     #: What C{OUTPUT} asks for, if that is what this command is.
     output: Output | None = None
     #: The connection is closed behind this reply.
-    last: bool = False
-    budgeted: bool = False
+    last = False
+    #: Its bytes are taken from the hold budget.
+    budgeted = False
     #: How often it was lost with its server.
-    losses: int = 0
+    losses = 0
     #: A write that is held again after it had been sent: the first attempt may have been applied.
-    doubtful: bool = False
+    doubtful = False
     #: How the reply is written for the client.
     form: Form = RESP
+
+    def __init__(
+        self, raw: bytes, command: Command, arrived: float, asker: Asker | None = None, mode: Output = "resp"
+    ) -> None:
+        self.raw = raw
+        self.command = command
+        self.arrived = arrived
+        self.asker = asker
+        self.mode = mode
+        self.weight = APART
+        self.heavy = 0
+        self.state = State.HELD
 
     @classmethod
     def of(cls, request: Request, command: Command, arrived: float) -> Exchange:
         """One request that is to be sent."""
-        weight = weight_of(command, request.args, len(request.raw))
-        made = cls(request.raw, command, arrived, weight=weight, heavy=int(command.heavy))
+        exchange = cls(request.raw, command, arrived)
+        exchange.weight = weight_of(command, request.args, len(request.raw))
+        exchange.heavy = int(command.heavy)
         if request.form is not RESP:
-            made.form, made.last = request.form, request.form.once
-        return made
+            exchange.form, exchange.last = request.form, request.form.once
+        return exchange
 
     @classmethod
-    def of_bundle(cls, bundle: Bundle, arrived: float, asker: Asker, mode: Output, weight: int) -> Exchange:
-        """Several that are sent together."""
-        # By place and not by name: this is done for nearly every packet of every client.
-        raw, count, leader, heavy, _ = bundle
-        return cls(raw, _WRITES if leader else _READS, arrived, asker, mode, weight, heavy, count, True)
+    def settled(
+        cls, form: Form, command: Command, arrived: float, problem: str | None = None, last: bool = False
+    ) -> Exchange:
+        """One that is answered without a server: with an error, or that it is done."""
+        exchange = cls(b"", command, arrived)
+        exchange.state = State.SETTLED
+        exchange.form, exchange.problem, exchange.last = form, problem, last or form.once
+        return exchange
 
     def singles(self) -> list[Exchange]:
-        """One exchange for each request, with its reply as far as replies have come."""
-        if not self.bundled:
-            return [self]
-        requests, replies = RequestParser(len(self.raw)), ReplyParser()
-        requests.feed(self.raw)
-        replies.feed(self.reply)
-        found = []
-        while isinstance(event := requests.next(), Request):
-            single = Exchange.of(event, classify(event.args), self.arrived)
-            single.asker, single.mode, single.batch = self.asker, self.mode, self.batch
-            reply = replies.next()
-            single.state = self.state if reply is None else State.ANSWERED
-            single.reply = reply or b""
-            found.append(single)
-        return found
+        """One exchange for each request that this stands for."""
+        return [self]
 
     def settle(self, problem: str) -> None:
         """Answer with an error of our own."""
@@ -219,6 +227,37 @@ class Exchange:
         return reply if self.form is RESP else self.form.encode(reply, self.output or output)
 
 
+class Packet(Exchange):
+    """Several requests that are sent, answered and released together; see the module."""
+
+    bundled = True
+
+    def __init__(self, bundle: Bundle, arrived: float, asker: Asker, mode: Output, weight: int) -> None:
+        # Not by way of the other one: this is done for nearly every packet of every client.
+        self.raw, self.count, leader, self.heavy, _ = bundle
+        self.command = _WRITES if leader else _READS
+        self.arrived = arrived
+        self.asker = asker
+        self.mode = mode
+        self.weight = weight
+        self.state = State.HELD
+
+    def singles(self) -> list[Exchange]:
+        """One exchange for each request, with its reply as far as replies have come."""
+        requests, replies = RequestParser(len(self.raw)), ReplyParser()
+        requests.feed(self.raw)
+        replies.feed(self.reply)
+        found = []
+        while isinstance(event := requests.next(), Request):
+            single = Exchange.of(event, classify(event.args), self.arrived)
+            single.asker, single.mode, single.batch = self.asker, self.mode, self.batch
+            reply = replies.next()
+            single.state = self.state if reply is None else State.ANSWERED
+            single.reply = reply or b""
+            found.append(single)
+        return found
+
+
 @define(eq=False)
 class Verdict:
     """What the gate said at one moment, so that one turn asks it once."""
@@ -237,17 +276,26 @@ class Verdict:
         """The gate's word now."""
         return cls(gate.is_open(), gate.epoch, gate.acknowledged(), gate.enough())
 
+    def passes(self, batch: Batch) -> bool:
+        """Whether all that was sent in a batch may go to its clients."""
+        if batch is self.passed:
+            return True
+        if not (self.enough and self._covers(batch)):
+            return False
+        self.passed = batch
+        return True
+
     def releases(self, exchange: Exchange) -> bool:
         """Whether an answered exchange may go to its client."""
         batch = exchange.batch
-        if batch is None or batch is self.passed:
+        if batch is None or self.passes(batch):
             return True
-        covered = (
+        return not exchange.command.leader and self._covers(batch)
+
+    def _covers(self, batch: Batch) -> bool:
+        return (
             self.open
             and self.epoch == batch.epoch
             and batch.offset is not None
             and self.acknowledged >= batch.offset >= batch.least
         )
-        if covered and self.enough:
-            self.passed = batch
-        return covered and (self.enough or not exchange.command.leader)

@@ -32,7 +32,7 @@ class Line:
 
     def __init__(self, side: Side) -> None:
         self._side = side
-        self._word = b"-" + side.elsewhere.encode()
+        self.word = b"-" + side.elsewhere.encode()
         self.queue: deque[Exchange] = deque()
         self.held = Held(side.budget, side.counters)
         self.asked = 0
@@ -117,7 +117,7 @@ class Line:
             return
         if exchange.state is State.ANSWERED and exchange.batch is None:
             # A peer's answer to one of several, of which others are missing: it is as good as any.
-            if exchange.reply.startswith(self._word):
+            if exchange.reply.startswith(self.word):
                 self._refused(exchange)
             return
         self.landed(exchange)
@@ -175,7 +175,7 @@ class Line:
 
     def seems_turned_away(self, exchange: Exchange, reply: bytes) -> bool:
         """Whether another node may have said that it does not serve us any more."""
-        return self._word in reply if exchange.bundled else reply.startswith(self._word)
+        return self.word in reply if exchange.bundled else reply.startswith(self.word)
 
     def turned_away(self, exchange: Exchange, reply: bytes) -> bool:
         """
@@ -185,7 +185,7 @@ class Line:
         """
         exchange.reply = reply
         singles = self._singles(exchange, State.ANSWERED)
-        refused = [single for single in singles if single.reply.startswith(self._word)]
+        refused = [single for single in singles if single.reply.startswith(self.word)]
         for single in singles:
             single.state = State.ANSWERED
             self.kept += len(single.reply)
@@ -206,7 +206,7 @@ class Line:
         exchange.state = State.SETTLED
         exchange.batch = None
         what = PERHAPS if exchange.doubtful else b"not executed"
-        exchange.reply = b"%b tile38cm: %b\r\n" % (self._word, what)
+        exchange.reply = b"%b tile38cm: %b\r\n" % (self.word, what)
         self.kept += len(exchange.reply)
 
     # -- bundles

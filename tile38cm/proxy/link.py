@@ -51,7 +51,7 @@ class Link:
         self._own: Upstream | None = None
         self._own_output: Output = "resp"
         #: The connection that was asked for last.
-        self._chosen: Upstream | None = None
+        self.chosen: Upstream | None = None
         #: Servers that could not be used since the routes changed or the last pause ended.
         self._failed: list[Target] = []
         self._pause: IDelayedCall | None = None
@@ -60,17 +60,17 @@ class Link:
     @property
     def connecting(self) -> bool:
         """Whether a connection is being made; that ends in bounded time."""
-        return self._chosen is not None and not self._chosen.ready
+        return self.chosen is not None and not self.chosen.ready
 
     @property
     def congested(self) -> bool:
         """Whether the server does not take requests as fast as they come."""
-        return self._chosen is not None and self._chosen.congested
+        return self.chosen is not None and self.chosen.congested
 
     @property
     def sealed(self) -> bool:
         """Whether replies of the connection in use pass the gate."""
-        return self._chosen is not None and self._chosen.gate is not None
+        return self.chosen is not None and self.chosen.gate is not None
 
     @property
     def server(self) -> Target | None:
@@ -87,7 +87,7 @@ class Link:
         self._stop_pause()
         if self._target is not None and self.server != self._target:
             self.leave()
-        return self._chosen is not None
+        return self.chosen is not None
 
     def read(self, read: bool) -> None:
         """Whether to take replies that come for this client alone."""
@@ -97,9 +97,9 @@ class Link:
     def open_lane(self, output: Output, weight: int) -> Upstream | None:
         """The lane of that weight, if it is in use already and takes requests."""
         lane = self._lanes.get((output, weight))
-        if lane is None or not lane.upstream.usable or (self._chosen is not None and self._chosen.retiring):
+        if lane is None or not lane.upstream.usable or (self.chosen is not None and self.chosen.retiring):
             return None
-        self._chosen = lane.upstream
+        self.chosen = lane.upstream
         return lane.upstream
 
     def connection(self, output: Output, weight: int) -> Upstream | None:
@@ -109,7 +109,7 @@ class Link:
         Else it is being made, if there is a server to connect to and no pause
         between attempts; C{link_changed} or C{link_lost} follows.
         """
-        if self._chosen is not None and self._chosen.retiring:
+        if self.chosen is not None and self.chosen.retiring:
             return None
         target = self.server
         if target is None:
@@ -122,13 +122,13 @@ class Link:
 
     def retire(self) -> None:
         """The peer serves us no more: send nothing, and leave it when its last reply is here."""
-        if self._chosen is not None:
-            self._chosen.retiring = True
+        if self.chosen is not None:
+            self.chosen.retire()
 
     def leave(self) -> None:
         """Use the server no more."""
         own, self._own = self._own, None
-        self._chosen = self._target = None
+        self.chosen = self._target = None
         lanes = list(self._lanes.values())
         self._lanes.clear()
         for lane in lanes:
@@ -181,10 +181,10 @@ class Link:
         if lane is None:
             lane = self._lanes[output, weight] = self._side.lanes.find(target, output, weight, self._seat)
             lane.passengers[self] = None
-        self._chosen = lane.upstream
+        self.chosen = lane.upstream
         # This may fail at once, and then there is nothing chosen any more.
         lane.open()
-        return self._chosen
+        return self.chosen
 
     def _apart(self, target: Target, output: Output) -> Upstream | None:
         own = self._own
@@ -193,20 +193,20 @@ class Link:
             steps = preparation(target, origin.password, output, origin.leading)
             own = self._own = Upstream(self, target, steps, origin.gate, origin.clock)
             self._own_output = output
-            self._chosen = own
+            self.chosen = own
             # As with lanes.
             own.open(origin.connect_timeout)
         elif own.usable and self._own_output != output:
             self._own_output = output
             own.prefix(OUTPUT[output])
         if self._own is own:
-            self._chosen = own
-        return self._chosen
+            self.chosen = own
+        return self.chosen
 
     def _lost(self, upstream: Upstream) -> None:
         if upstream.answered:
             self._doublings = 0
-        if upstream is not self._chosen:
+        if upstream is not self.chosen:
             return
         target = self._target
         self.leave()

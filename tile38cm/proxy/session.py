@@ -13,7 +13,7 @@ import hmac
 from attrs import frozen
 
 from tile38cm.proxy.badge import Badge
-from tile38cm.proxy.exchange import Exchange, State
+from tile38cm.proxy.exchange import Exchange
 from tile38cm.proxy.sides import Side
 from tile38cm.settings import Secret
 from tile38cm.wire.catalogue import catalogue
@@ -92,15 +92,7 @@ class Session:
         self, form: Form, command: Command, problem: str | None = None, last: bool = False
     ) -> Exchange:
         """An answer of our own: an error, or that it is done."""
-        return Exchange(
-            b"",
-            command,
-            self._side.clock.seconds(),
-            state=State.SETTLED,
-            problem=problem,
-            last=last or form.once,
-            form=form,
-        )
+        return Exchange.settled(form, command, self._side.clock.seconds(), problem, last)
 
     def _problem(self, form: Form, command: Command) -> str | None:
         if not self.logged_in and command.name not in _BEFORE_LOGIN:

@@ -11,7 +11,7 @@ an C{OUTPUT}.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol as Shape
 
 from attrs import frozen
@@ -38,6 +38,8 @@ class Step:
     request: bytes
     passes: Callable[[bytes], bool]
     purpose: str
+    #: How many replies it has, as for what else is expected.
+    count: int = 1
 
 
 def preparation(target: Target, password: Secret | None, output: Output, leading: bool) -> tuple[Step, ...]:
@@ -109,6 +111,8 @@ class Upstream(Protocol):
         self.retiring = False
         #: The server does not take bytes as fast as they come.
         self.congested = False
+        #: Requests may be submitted now, by all of these.
+        self.usable = False
         #: A reply has come: it is worth a quick attempt again.
         self.answered = False
         self._owner: Owner | None = owner
@@ -154,10 +158,10 @@ class Upstream(Protocol):
         self._expected.append(step)
         self._out(step.request)
 
-    @property
-    def usable(self) -> bool:
-        """Whether requests may be submitted now."""
-        return self.ready and not self.retiring and not self.congested
+    def retire(self) -> None:
+        """Take no requests any more, and end when every reply has come."""
+        self.retiring = True
+        self.usable = False
 
     @property
     def idle(self) -> bool:
@@ -219,12 +223,11 @@ class Upstream(Protocol):
         try:
             if not self.ready:
                 self._prepare()
-            concerned = self._take()
+            concerned, verdict = self._take()
         except BadReply as bad:
             self._fail(f"the server answered rubbish: {bad}")
             return
         self.answered = self.ready
-        verdict = None if self.gate is None or not concerned else Verdict.of(self.gate)
         for asker in concerned:
             asker.turned(verdict)
         if self.retiring and self.idle:
@@ -241,10 +244,12 @@ class Upstream(Protocol):
     def pauseProducing(self) -> None:
         """The transport holds as much as it likes to."""
         self.congested = True
+        self.usable = False
 
     def resumeProducing(self) -> None:
         """The transport has sent enough."""
         self.congested = False
+        self.usable = self.ready and not self.retiring
         if self._owner is not None:
             self._owner.upstream_drained()
 
@@ -258,8 +263,12 @@ class Upstream(Protocol):
         if self._owner is None:
             self.drop()
         elif not self._steps and not self.ready:
-            self.ready = True
+            self._become_ready()
             self._owner.upstream_ready()
+
+    def _become_ready(self) -> None:
+        self.ready = True
+        self.usable = not (self.congested or self.retiring)
 
     def _not_connected(self, failure: Failure) -> None:
         self._connecting = None
@@ -275,36 +284,73 @@ class Upstream(Protocol):
             if not step.passes(reply):
                 self._refused(step, reply)
             elif not self._steps:
-                self.ready = True
+                self._become_ready()
                 self._owner.upstream_ready()
 
-    def _take(self) -> dict[Asker, None]:
-        """Hand out the replies that are whole; returns who may have something to release now."""
+    def _take(self) -> tuple[Collection[Asker], Verdict | None]:
+        """
+        Hand out the replies that are whole, and release what may be.
+
+        @return: who may have something to release now, and what the gate said, if it was asked.
+        """
         expected, next_ = self._expected, self._parser.next
         concerned: dict[Asker, None] = {}
-        while expected and self._owner is not None:
-            item = expected[0]
-            reply = next_(item.count) if isinstance(item, Exchange) else next_()
-            if reply is None:
-                return concerned
-            expected.popleft()
-            if isinstance(item, Exchange):
-                asker = _asker(item)
-                asker.replied(item, reply)
-                if item.batch is None:
-                    concerned[asker] = None
-            elif isinstance(item, Batch):
-                item.offset = leader_offset(reply)
-                if item.offset is None:
-                    self._fail("the server is not a leader any more")
+        verdict = None
+        #: Replies of a batch whose offset has not come yet.
+        got: list[tuple[Exchange, bytes]] = []
+        try:
+            while expected and self._owner is not None:
+                item = expected[0]
+                reply = next_(item.count)
+                if reply is None:
                     break
-                for exchange in item.exchanges:
-                    concerned[_asker(exchange)] = None
-            elif not item.passes(reply):
-                self._refused(item, reply)
-        if self.ready and self._owner is not None and not self._parser.empty:
+                expected.popleft()
+                if isinstance(item, Exchange):
+                    if item.batch is not None:
+                        got.append((item, reply))
+                    elif not _asker(item).landed(item, reply):
+                        _asker(item).replied(item, reply)
+                        concerned[_asker(item)] = None
+                elif isinstance(item, Batch):
+                    verdict = self._cover(item, reply, got, verdict, concerned)
+                    got = []
+                elif not item.passes(reply):
+                    self._refused(item, reply)
+        finally:
+            _keep(got)
+        if self.ready and self._owner is not None and not (expected or self._parser.empty):
             raise BadReply("it was not asked")
-        return concerned
+        return concerned, verdict
+
+    def _cover(
+        self,
+        batch: Batch,
+        role: bytes,
+        got: list[tuple[Exchange, bytes]],
+        verdict: Verdict | None,
+        concerned: dict[Asker, None],
+    ) -> Verdict | None:
+        """A batch is complete: release what came in this turn; who has more to release is C{concerned}."""
+        gate, batch.offset = self.gate, leader_offset(role)
+        if gate is None or batch.offset is None:
+            _keep(got)
+            self._fail("the server is not a leader any more")
+            return verdict
+        verdict = verdict or Verdict.of(gate)
+        passed = verdict.passes(batch)
+        if passed and batch.offset > verdict.told:
+            # Told before the replies go.
+            verdict.told = batch.offset
+            gate.released(batch.offset)
+        for exchange, reply in got:
+            asker = _asker(exchange)
+            if not (passed and asker.landed(exchange, reply)):
+                asker.replied(exchange, reply)
+                concerned[asker] = None
+        if len(got) < len(batch.exchanges):
+            for exchange in batch.exchanges:
+                concerned[_asker(exchange)] = None
+        return verdict
 
     def _flush(self) -> None:
         """Send what this turn brought."""
@@ -361,6 +407,12 @@ class Upstream(Protocol):
         self.drop()
         if owner is not None:
             owner.upstream_lost(reason)
+
+
+def _keep(replies: Iterable[tuple[Exchange, bytes]]) -> None:
+    """These replies are not to be released yet."""
+    for exchange, reply in replies:
+        _asker(exchange).replied(exchange, reply)
 
 
 def _asker(exchange: Exchange) -> Asker:

@@ -20,9 +20,10 @@ import re
 from typing import NamedTuple
 
 import hiredis
+from hiredis import pack_command
 
 from tile38cm.wire.commands import OWN_KEY, TABLE
-from tile38cm.wire.weights import ALWAYS, APART, LARGE, LIGHT, search_weight
+from tile38cm.wire.weights import ALWAYS, APART, LARGE, search_weight
 
 #: hiredis makes a list as long as an array's header says before the first element is there.
 _LONG_ARRAY = re.compile(rb"\*[0-9]{4}")
@@ -62,7 +63,7 @@ class BundleScanner:
         but L{LARGE}, and no refusal is looked at, except that none of the
         commands is ever refused on W, and on R those that are C{leader}.
         """
-        if _LONG_ARRAY.search(data) is not None or OWN_KEY in data:
+        if _LONG_ARRAY.search(data) is not None:
             return None
         try:
             bundle = self._read(data)
@@ -75,25 +76,38 @@ class BundleScanner:
     def _read(self, data: bytes) -> Bundle | None:
         reader = self._reader
         reader.feed(data)
-        weight, heavy, leader = LIGHT, 0, False
-        packed: list[bytes] = []
-        while (args := reader.gets()) is not False:
-            name = args[0]
-            own = ALWAYS.get(name)
-            if own is None:
-                own = search_weight(args) if name in _SEARCHES else APART
-                if own == APART:
-                    break
-            elif name in _WRITES:
-                leader = True
+        args = reader.gets()
+        if args is False or OWN_KEY in args or (own := _weight(args)) == APART:
+            return None
+        first = pack_command(tuple(args))
+        if first == data:
+            # By far the most are like this, so it is the short way.
+            if len(first) > LARGE:
+                return None
+            return Bundle(first, 1, args[0] in _WRITES, 1 if own else 0, own)
+        return self._several(data, first, args[0] in _WRITES, own)
+
+    def _several(self, data: bytes, first: bytes, leader: bool, weight: int) -> Bundle | None:
+        """As C{_read}, when something stands behind the first request."""
+        gets, packed, heavy = self._reader.gets, [first], 1 if weight else 0
+        while (args := gets()) is not False:
+            if OWN_KEY in args or (own := _weight(args)) == APART:
+                break
+            leader = leader or args[0] in _WRITES
             if own:
                 heavy += 1
                 if own > weight:
                     weight = own
-            packed.append(hiredis.pack_command(tuple(args)))
-        if not packed:
-            return None
-        raw = packed[0] if len(packed) == 1 else b"".join(packed)
+            packed.append(pack_command(tuple(args)))
+        raw = b"".join(packed)
         if len(packed) == 1 and len(raw) > LARGE or not data.startswith(raw):
             return None
         return Bundle(raw, len(packed), leader, heavy, weight)
+
+
+def _weight(args: list[bytes]) -> int:
+    name = args[0]
+    weight = ALWAYS.get(name)
+    if weight is None:
+        return search_weight(args) if name in _SEARCHES else APART
+    return weight

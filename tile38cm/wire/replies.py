@@ -61,6 +61,12 @@ class ReplyParser:
         @raise BadReply: no reply begins like that.
         """
         data, at = self._data, self._next
+        if count == 1 and not self._missing:
+            # The usual reply is a line, and whole.
+            end = data.find(b"\r\n", at) + 2
+            if end > 1 and data[at] in _LINES:
+                self._start = self._next = end
+                return bytes(data[at:end])
         missing = self._missing or count
         size = len(data)
         while missing:
