@@ -13,7 +13,7 @@ from tile38cm.coordination.cluster import ClusterView
 from tile38cm.coordination.election import Election
 from tile38cm.model import Leadership, Role
 from tile38cm.peers.dial import PeerDialer
-from tile38cm.proxy.partners import Target
+from tile38cm.proxy.partners import Target, Word
 from tile38cm.settings import AckMode, Address
 
 Callback = Callable[[], None]
@@ -62,20 +62,12 @@ class NodeGate(Listeners):
         """Judged on the monotonic clock when called."""
         return self._election.gate_open()
 
-    def acknowledged(self) -> int:
-        """The offset up to which every member of the sync set has this epoch's log."""
-        covered = self._election.covered()
-        if covered is None or (self._ack == "leader" and covered >= 0):
-            return self.EVERYTHING
-        return covered
-
-    def least_log(self) -> int:
-        """How long this epoch's log is at least; one that is shorter is another log."""
-        return self._election.least_log()
-
-    def enough(self) -> bool:
-        """Whether the sync set is as large as writes are promised to."""
-        return self._election.insync() >= self._min_insync
+    def word(self) -> Word:
+        """All of it at once."""
+        may, epoch, insync, covered, least = self._election.word()
+        if covered is None or (covered >= 0 and self._ack == "leader"):
+            covered = self.EVERYTHING
+        return Word(may, epoch, covered, insync >= self._min_insync, least)
 
     def waiting(self) -> None:
         """A request waits, for the gate or an acknowledgement: members may be removed for it."""

@@ -27,6 +27,7 @@ from tile38cm.flags.sources import Value, gather
 from tile38cm.flags.table import FLAGS
 from tile38cm.flags.values import WrongValue
 from tile38cm.settings import Settings
+from tile38cm.turns import hasten
 
 
 class Options(UsageOptions):
@@ -129,6 +130,7 @@ def makeService(options: Options) -> IService:
 
     from tile38cm.service import NodeService
 
+    hasten(reactor)
     # All delays of this process go by a clock that neither steps nor stands still in suspend:
     # Twisted's own is the wall clock, and a step of that would stop the heartbeats.
     reactor.seconds = monotonic  # type: ignore[method-assign]  # meant to be replaced, says ReactorBase

@@ -279,28 +279,29 @@ class GateTests(SynchronousTestCase):
 
     def test_closed(self) -> None:
         """Who does not lead has no gate, no epoch, and no acknowledgement."""
-        self.assertEqual((self.gate.is_open(), self.gate.epoch, self.gate.enough()), (False, 0, False))
-        self.assertEqual((self.gate.acknowledged(), self.gate.least_log()), (-1, 0))
+        self.assertEqual((self.gate.is_open(), self.gate.epoch), (False, 0))
+        self.assertEqual(self.gate.word(), (False, 0, -1, False, 0))
 
     def test_follower_counts(self) -> None:
         """A leader's gate opens with the promise, and replies wait for what the member has."""
         won = self.member.lead(status("A", "B", "C"))
         self.promise(None)
         self.assertEqual((self.gate.is_open(), self.gate.epoch), (True, won.epoch))
-        self.assertEqual((self.gate.acknowledged(), self.gate.enough()), (-1, True))
+        self.assertEqual(self.gate.word(), (True, won.epoch, -1, True, 0))
         self.promise(70)
-        self.assertEqual((self.gate.acknowledged(), self.gate.least_log()), (70, 70))
+        self.assertEqual(self.gate.word(), (True, won.epoch, 70, True, 70))
 
     def test_alone(self) -> None:
         """A leader alone waits for nobody; but two are wanted, and it says that they are not there."""
         self.member.lead(status("A", "B"))
-        self.assertEqual((self.gate.acknowledged(), self.gate.enough()), (NodeGate.EVERYTHING, False))
+        word = self.gate.word()
+        self.assertEqual((word.acknowledged, word.enough), (NodeGate.EVERYTHING, False))
 
     def test_not_asked_for(self) -> None:
         """Where only the leader's own log is asked for, a member that has nothing still holds all up."""
         self.gate = NodeGate(self.member.election, "leader", 1)
         self.member.lead(status("A", "B", "C"))
         self.promise(None)
-        self.assertEqual(self.gate.acknowledged(), -1)
+        self.assertEqual(self.gate.word().acknowledged, -1)
         self.promise(0)
-        self.assertEqual(self.gate.acknowledged(), NodeGate.EVERYTHING)
+        self.assertEqual(self.gate.word().acknowledged, NodeGate.EVERYTHING)

@@ -7,12 +7,13 @@ from attrs import evolve
 from tile38cm.coordination.member import Core
 from tile38cm.coordination.promises import BEATS_PER_LEASE, Answer, Heartbeat
 from tile38cm.coordination.status import Settlement, Status, resize
-from tile38cm.coordination.term import Term
+from tile38cm.coordination.term import Term, Word
 
 #: A leader that cannot lead is silent for so many leases, then tries again.
 SILENT_LEASES = 3.0
 #: It is one that cannot lead when requests have waited for so many leases.
 BLOCKED_LEASES = 2.0
+_NO_TERM = Word(False, 0, 0, -1, 0)
 
 
 class Office:
@@ -26,12 +27,18 @@ class Office:
 
     # -- what others ask ------------------------------------------------------
 
+    def word(self) -> Word:
+        """All that a reply of this node depends on, judged now; made for each batch of requests."""
+        term = self._core.term
+        if term is None:
+            return _NO_TERM
+        members, ledger = term.required(), term.ledger
+        may = term.opened and term.final is None and ledger.promised(members, self._core.now())
+        return Word(may, term.status.epoch, 1 + len(members), ledger.covered(members), ledger.furthest())
+
     def gate_open(self) -> bool:
         """Whether this node may serve as the leader, judged now."""
-        core, term = self._core, self._core.term
-        if term is None or not term.opened or term.final is not None:
-            return False
-        return term.ledger.promised(term.required(), core.now())
+        return self.word().open
 
     def gate_until(self) -> float:
         """When the first of the promises that keep the gate open ends, by what is known now."""
@@ -42,11 +49,11 @@ class Office:
 
     def epoch(self) -> int:
         """The epoch that this node leads, or 0."""
-        return self._core.term.epoch if self._core.term is not None else 0
+        return self.word().epoch
 
     def insync(self) -> int:
         """How many members, the leader included, hold every acknowledged write."""
-        return 0 if self._core.term is None else 1 + len(self._core.term.required())
+        return self.word().insync
 
     def required(self) -> frozenset[str]:
         """Whose promise and acknowledgement the gate asks for now."""
@@ -54,17 +61,13 @@ class Office:
 
     def covered(self) -> int | None:
         """The offset that all required members have acknowledged; C{None}: nobody is required."""
-        term = self._core.term
-        return -1 if term is None else term.ledger.covered(term.required())
-
-    def least_log(self) -> int:
-        """How long this epoch's log is at least, by what followers have of it."""
-        return 0 if self._core.term is None else self._core.term.ledger.furthest()
+        return self.word().covered
 
     def exposed(self, offset: int) -> None:
         """A reply that depends on the log up to C{offset} has been given to a client."""
-        if self._core.term is not None:
-            self._core.term.exposed = max(self._core.term.exposed, offset)
+        term = self._core.term
+        if term is not None and offset > term.exposed:
+            term.exposed = offset
 
     def wanted(self, offset: int) -> None:
         """A request waits, for the gate or until C{offset} is acknowledged."""

@@ -141,7 +141,7 @@ class Ledger:
 
     def furthest(self) -> int:
         """The largest offset that anybody acknowledged in this epoch; the log is as long, at least."""
-        return max(self._acked.values(), default=0)
+        return max(self._acked.values()) if self._acked else 0
 
     def covered(self, members: frozenset[str]) -> int | None:
         """The offset that every one of C{members} has acknowledged; C{None}: no members, no limit."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from attrs import define, field, frozen
 
 from tile38cm.coordination.promises import Ledger
@@ -24,6 +26,23 @@ class LocalState:
     acknowledged: Position | None = None
     log_size: int = 0
     shaken: bool = False
+
+
+class Word(NamedTuple):
+    """
+    What a leader may say at one moment.
+
+    C{open}: whether it may serve at all.  C{insync}: how many members, itself
+    included, hold every acknowledged write.  C{covered}: the offset that all
+    required members have acknowledged; C{None}: nobody is required.
+    C{least}: how long the log is at least, by what followers have of it.
+    """
+
+    open: bool
+    epoch: int
+    insync: int
+    covered: int | None
+    least: int
 
 
 @frozen

@@ -283,7 +283,7 @@ class Conversation:
                 break
             batch = exchange.batch
             if batch is not None and gate is not None:
-                verdict = verdict or Verdict.of(gate)
+                verdict = verdict or Verdict(gate)
                 if not verdict.releases(exchange):
                     break
                 if batch.offset is not None and batch.offset > verdict.told:
@@ -349,8 +349,8 @@ class Conversation:
     def _take(self, upstream: Upstream) -> list[Exchange]:
         """The requests that may go now, in order."""
         gate = upstream.gate
-        verdict = None if gate is None else Verdict.of(gate)
-        if verdict is not None and not (verdict.open and verdict.epoch == upstream.target.epoch):
+        word = None if gate is None else gate.word()
+        if word is not None and not (word.open and word.epoch == upstream.target.epoch):
             return []
         taken: list[Exchange] = []
         held, heavy = self._line.held, self._line.heavy
@@ -359,7 +359,7 @@ class Conversation:
             command = exchange.command
             if exchange.mode != self._mode or exchange.weight > self._weight:
                 break
-            if verdict is not None and command.leader and not verdict.enough:
+            if word is not None and command.leader and not word.enough:
                 break
             if exchange.heavy and heavy >= self._max_heavy:
                 break

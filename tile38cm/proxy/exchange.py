@@ -258,29 +258,23 @@ class Packet(Exchange):
         return found
 
 
-@define(eq=False)
 class Verdict:
     """What the gate said at one moment, so that one turn asks it once."""
 
-    open: bool
-    epoch: int
-    acknowledged: int
-    enough: bool
-    #: A batch of which everything may be released.
-    passed: Batch | None = None
-    #: The offset that the gate was told of last.
-    told: int = 0
+    __slots__ = ("passed", "told", "word")
 
-    @classmethod
-    def of(cls, gate: Gate) -> Verdict:
-        """The gate's word now."""
-        return cls(gate.is_open(), gate.epoch, gate.acknowledged(), gate.enough())
+    def __init__(self, gate: Gate) -> None:
+        self.word = gate.word()
+        #: A batch of which everything may be released.
+        self.passed: Batch | None = None
+        #: The offset that the gate was told of last.
+        self.told = 0
 
     def passes(self, batch: Batch) -> bool:
         """Whether all that was sent in a batch may go to its clients."""
         if batch is self.passed:
             return True
-        if not (self.enough and self._covers(batch)):
+        if not (self.word.enough and self._covers(batch)):
             return False
         self.passed = batch
         return True
@@ -293,9 +287,10 @@ class Verdict:
         return not exchange.command.leader and self._covers(batch)
 
     def _covers(self, batch: Batch) -> bool:
+        word, offset = self.word, batch.offset
         return (
-            self.open
-            and self.epoch == batch.epoch
-            and batch.offset is not None
-            and self.acknowledged >= batch.offset >= batch.least
+            word.open
+            and word.epoch == batch.epoch
+            and offset is not None
+            and word.acknowledged >= offset >= batch.least
         )

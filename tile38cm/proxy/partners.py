@@ -8,7 +8,7 @@ unless they return a Deferred.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
@@ -42,12 +42,29 @@ class Wire(Protocol):
         """As C{IConsumer}."""
 
 
+class Word(NamedTuple):
+    """
+    What a gate says at one moment.
+
+    C{acknowledged}: the offset up to which every member of the sync set has
+    confirmed this epoch's log.  C{enough}: whether the set holds as many
+    members as writes are promised to.  C{least}: how long this epoch's log is at
+    least; an offset below that is one of another log.
+    """
+
+    open: bool
+    epoch: int
+    acknowledged: int
+    enough: bool
+    least: int
+
+
 class Gate(Protocol):
     """
     Whether this node may serve as the leader at this very moment.
 
     The callbacks of C{subscribe} are called without arguments whenever the
-    gate opened or shut, the epoch changed, or C{acknowledged} or C{enough}
+    gate opened or shut, the epoch changed, or something else of its word
     may have changed.
     """
 
@@ -58,14 +75,8 @@ class Gate(Protocol):
     def is_open(self) -> bool:
         """Judged on the monotonic clock when called, whatever timers did."""
 
-    def acknowledged(self) -> int:
-        """The offset up to which every member of the sync set has confirmed this epoch's log."""
-
-    def least_log(self) -> int:
-        """How long this epoch's log is at least: an offset below that is one of another log."""
-
-    def enough(self) -> bool:
-        """Whether the sync set holds as many members as writes are promised to."""
+    def word(self) -> Word:
+        """All that the release of a reply depends on, judged as in C{is_open}."""
 
     def waiting(self) -> None:
         """Told when a request begins to wait for an acknowledgement or for the gate."""

@@ -336,7 +336,7 @@ class Upstream(Protocol):
             _keep(got)
             self._fail("the server is not a leader any more")
             return verdict
-        verdict = verdict or Verdict.of(gate)
+        verdict = verdict or Verdict(gate)
         passed = verdict.passes(batch)
         if passed and batch.offset > verdict.told:
             # Told before the replies go.
@@ -358,25 +358,24 @@ class Upstream(Protocol):
         if not pending:
             return
         self._alone = len(pending) == 1
+        data = [exchange.raw for exchange in pending]
         gate = self.gate
-        if gate is not None and not self._let_in(gate, pending):
-            self._give_back(pending)
-            return
-        data = b"".join([exchange.raw for exchange in pending])
-        self._expected.extend(pending)
-        if gate is not None and pending[0].command.class_ is not Class.LIVE:
-            batch = Batch(self.target.epoch, gate.least_log(), exchanges=pending)
-            for exchange in pending:
-                exchange.batch = batch
-            self._expected.append(batch)
-            data += ROLE
-        self._out(data)
-
-    def _let_in(self, gate: Gate, exchanges: list[Exchange]) -> bool:
-        """Whether the gate, which may have shut since they were submitted, lets all these pass."""
-        if not gate.is_open() or gate.epoch != self.target.epoch:
-            return False
-        return gate.enough() or not any(exchange.command.leader for exchange in exchanges)
+        if gate is None:
+            self._expected.extend(pending)
+        else:
+            # It may have shut since they were submitted.
+            word = gate.word()
+            if not word.open or word.epoch != self.target.epoch or not (word.enough or _harmless(pending)):
+                self._give_back(pending)
+                return
+            self._expected.extend(pending)
+            if pending[0].command.class_ is not Class.LIVE:
+                batch = Batch(word.epoch, word.least, exchanges=pending)
+                for exchange in pending:
+                    exchange.batch = batch
+                self._expected.append(batch)
+                data.append(ROLE)
+        self._out(b"".join(data))
 
     def _give_back(self, pending: list[Exchange]) -> None:
         for exchange in pending:
@@ -413,6 +412,11 @@ def _keep(replies: Iterable[tuple[Exchange, bytes]]) -> None:
     """These replies are not to be released yet."""
     for exchange, reply in replies:
         _asker(exchange).replied(exchange, reply)
+
+
+def _harmless(exchanges: Iterable[Exchange]) -> bool:
+    """Whether none of them can write."""
+    return not any(exchange.command.leader for exchange in exchanges)
 
 
 def _asker(exchange: Exchange) -> Asker:

@@ -18,7 +18,7 @@ from tile38cm.proxy.beside import Beside
 from tile38cm.proxy.client import Client
 from tile38cm.proxy.limits import HoldBudget, Limits
 from tile38cm.proxy.listener import Listener
-from tile38cm.proxy.partners import Wire
+from tile38cm.proxy.partners import Wire, Word
 from tile38cm.proxy.session import Login
 from tile38cm.proxy.sides import Reader, Side, Writer
 from tile38cm.settings import Secret
@@ -42,14 +42,8 @@ class FakeGate:
     def is_open(self) -> bool:
         return self.opened
 
-    def acknowledged(self) -> int:
-        return self.offset
-
-    def least_log(self) -> int:
-        return self.least
-
-    def enough(self) -> bool:
-        return self.members
+    def word(self) -> Word:
+        return Word(self.opened, self.epoch, self.offset, self.members, self.least)
 
     def released(self, offset: int) -> None:
         """Nothing is added to the set here."""
