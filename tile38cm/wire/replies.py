@@ -14,6 +14,8 @@ MAX_LINE = 1024 * 1024
 
 _BULK, _ARRAY = b"$*"
 _LINES = frozenset(b"+-:")
+#: One line, or what a leader without followers says of its role: the most of all replies.
+_USUAL = re.compile(rb"[+:-][^\r\n]*\r\n|\*3\r\n\$6\r\nmaster\r\n:[0-9]+\r\n\*0\r\n")
 _ROLE = re.compile(rb"\*3\r\n\$6\r\nmaster\r\n:(\d+)\r\n|\$\d+\r\n\{.*?\"role\":\"master\",\"offset\":(\d+)")
 #: What Tile38 answers when it has done nothing because of its role or state.
 _NOT_EXECUTED = re.compile(
@@ -60,34 +62,35 @@ class ReplyParser:
 
         @raise BadReply: no reply begins like that.
         """
-        data, at = self._data, self._next
-        if count == 1 and not self._missing:
-            # The usual reply is a line, and whole.
-            end = data.find(b"\r\n", at) + 2
-            if end > 1 and data[at] in _LINES:
-                self._start = self._next = end
-                return bytes(data[at:end])
-        missing = self._missing or count
-        size = len(data)
-        while missing:
-            end = data.find(b"\r\n", at)
-            if end < 0:
-                if size - at > MAX_LINE:
-                    raise BadReply(f"a line of more than {MAX_LINE} bytes")
-                break
-            kind, behind = data[at], end + 2
-            if kind in _LINES:
-                pass
-            elif kind == _BULK:
-                behind += max(_length(data[at + 1 : end]) + 2, 0) if data[at + 1] != 0x2D else 0
-                if behind > size:
+        data, at, missing = self._data, self._next, self._missing
+        if not missing:
+            missing = count
+            if count == 1 and (usual := _USUAL.match(data, at)):
+                self._start = self._next = usual.end()
+                return usual[0] if isinstance(data, bytes) else bytes(usual[0])
+        find, size = data.find, len(data)
+        try:
+            while missing:
+                end = find(b"\r\n", at)
+                if end < 0:
+                    if size - at > MAX_LINE:
+                        raise BadReply(f"a line of more than {MAX_LINE} bytes")
                     break
-            elif kind == _ARRAY:
-                missing += max(_length(data[at + 1 : end]), 0)
-            else:
-                raise BadReply(f"a reply cannot begin with {bytes(data[at : at + 1])!r}")
-            at = behind
-            missing -= 1
+                kind, behind = data[at], end + 2
+                if kind == _BULK:
+                    length = int(data[at + 1 : end])
+                    if length >= 0:
+                        behind += length + 2
+                        if behind > size:
+                            break
+                elif kind == _ARRAY:
+                    missing += max(int(data[at + 1 : end]), 0)
+                elif kind not in _LINES:
+                    raise BadReply(f"a reply cannot begin with {bytes(data[at : at + 1])!r}")
+                at = behind
+                missing -= 1
+        except ValueError as wrong:
+            raise BadReply(f"{bytes(data[at:end])!r} tells no length") from wrong
         self._next, self._missing = at, missing
         if missing:
             return None
@@ -102,13 +105,6 @@ class ReplyParser:
     def rest(self) -> bytes:
         """All bytes behind the last whole reply."""
         return bytes(self._data[self._start :])
-
-
-def _length(digits: bytes | bytearray) -> int:
-    try:
-        return int(digits)
-    except ValueError as wrong:
-        raise BadReply(f"{bytes(digits)!r} is no length") from wrong
 
 
 def leader_offset(reply: bytes) -> int | None:
