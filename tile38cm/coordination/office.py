@@ -13,7 +13,6 @@ from tile38cm.coordination.term import Term, Word
 SILENT_LEASES = 3.0
 #: It is one that cannot lead when requests have waited for so many leases.
 BLOCKED_LEASES = 2.0
-_NO_TERM = Word(False, 0, 0, -1, 0)
 
 
 class Office:
@@ -28,17 +27,20 @@ class Office:
     # -- what others ask ------------------------------------------------------
 
     def word(self) -> Word:
-        """All that a reply of this node depends on, judged now; made for each batch of requests."""
+        """All that a reply of this node depends on, judged now; asked for with each batch of requests."""
         term = self._core.term
         if term is None:
-            return _NO_TERM
+            return False, 0, 0, -1, 0
         members, ledger = term.required(), term.ledger
-        may = term.opened and term.final is None and ledger.promised(members, self._core.now())
-        return Word(may, term.status.epoch, 1 + len(members), ledger.covered(members), ledger.furthest())
+        may, covered = term.opened and term.final is None, None
+        if members:
+            may = may and ledger.promised(members, self._core.now())
+            covered = ledger.covered(members)
+        return may, term.status.epoch, 1 + len(members), covered, ledger.furthest()
 
     def gate_open(self) -> bool:
         """Whether this node may serve as the leader, judged now."""
-        return self.word().open
+        return self.word()[0]
 
     def gate_until(self) -> float:
         """When the first of the promises that keep the gate open ends, by what is known now."""
@@ -49,11 +51,11 @@ class Office:
 
     def epoch(self) -> int:
         """The epoch that this node leads, or 0."""
-        return self.word().epoch
+        return self.word()[1]
 
     def insync(self) -> int:
         """How many members, the leader included, hold every acknowledged write."""
-        return self.word().insync
+        return self.word()[2]
 
     def required(self) -> frozenset[str]:
         """Whose promise and acknowledgement the gate asks for now."""
@@ -61,7 +63,7 @@ class Office:
 
     def covered(self) -> int | None:
         """The offset that all required members have acknowledged; C{None}: nobody is required."""
-        return self.word().covered
+        return self.word()[3]
 
     def exposed(self, offset: int) -> None:
         """A reply that depends on the log up to C{offset} has been given to a client."""

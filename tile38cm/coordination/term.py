@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from attrs import define, field, frozen
 
 from tile38cm.coordination.promises import Ledger
@@ -28,21 +26,10 @@ class LocalState:
     shaken: bool = False
 
 
-class Word(NamedTuple):
-    """
-    What a leader may say at one moment.
-
-    C{open}: whether it may serve at all.  C{insync}: how many members, itself
-    included, hold every acknowledged write.  C{covered}: the offset that all
-    required members have acknowledged; C{None}: nobody is required.
-    C{least}: how long the log is at least, by what followers have of it.
-    """
-
-    open: bool
-    epoch: int
-    insync: int
-    covered: int | None
-    least: int
+#: What a leader may say at one moment: whether it may serve at all; its epoch; how many members,
+#: itself included, hold every acknowledged write; the offset that all required members have
+#: acknowledged, C{None} if nobody is required; how long the log is at least, by what followers have.
+Word = tuple[bool, int, int, int | None, int]
 
 
 @frozen

@@ -107,9 +107,16 @@ class Client(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Take requests, or pass the bytes on to whom the connection belongs now."""
         if self._plain:
-            data = self._bundled(data)
-            if not data:
-                return
+            if self._split:
+                self._split = False
+                data = self._parser.withdraw() + data
+            side, conversation = self._side, self._conversation
+            bundle = side.scanner.scan(data)
+            if bundle is not None and conversation is not None and (side.writes or not bundle.leader):
+                conversation.ask_together(bundle)
+                if len(bundle.raw) == len(data):
+                    return
+                data = data[len(bundle.raw) :]
         if self._successor is not None:
             self._successor.dataReceived(data)
         elif self._stream is not None:
@@ -194,18 +201,6 @@ class Client(Protocol):
         self.transport.resumeProducing()
 
     # -- inside
-
-    def _bundled(self, data: bytes) -> bytes:
-        """Ask what can be asked as it stands; returns the rest."""
-        if self._split:
-            self._split = False
-            data = self._parser.withdraw() + data
-        side, conversation = self._side, self._conversation
-        bundle = side.scanner.scan(data)
-        if bundle is None or conversation is None or (bundle.leader and not side.writes):
-            return data
-        conversation.ask_together(bundle)
-        return data[len(bundle.raw) :]
 
     def _notice(self) -> None:
         """Whether the next packet may be looked at as a whole."""

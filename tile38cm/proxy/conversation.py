@@ -377,7 +377,7 @@ class Conversation:
         """The lane for a bundle, if it can go before this turn is over."""
         line, link = self._line, self._link
         weight, mode, lane = bundle.weight, self._next_output, self._lane
-        if line.held or self._live is not None or self._client_full or self._spent or self._side.draining:
+        if line.held.exchanges or self._live is not None or self._client_full or self._spent or self._side.draining:
             return None
         if bundle.heavy and (self._large or line.heavy + bundle.heavy > self._max_heavy):
             return None

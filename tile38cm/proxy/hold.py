@@ -20,40 +20,41 @@ class Held:
     def __init__(self, budget: HoldBudget, counters: Counters) -> None:
         self._budget = budget
         self._counters = counters
-        self._exchanges: deque[Exchange] = deque()
+        #: In order; others look whether there are any, and no more.
+        self.exchanges: deque[Exchange] = deque()
 
     def __len__(self) -> int:
-        return len(self._exchanges)
+        return len(self.exchanges)
 
     def __iter__(self) -> Iterator[Exchange]:
-        return iter(self._exchanges)
+        return iter(self.exchanges)
 
     @property
     def first(self) -> Exchange:
         """The one whose turn it is; there must be one."""
-        return self._exchanges[0]
+        return self.exchanges[0]
 
     def append(self, exchange: Exchange) -> None:
         """The newest request."""
-        self._exchanges.append(exchange)
+        self.exchanges.append(exchange)
 
     def take(self) -> Exchange:
         """Remove the first: it is about to be sent."""
-        exchange = self._exchanges.popleft()
+        exchange = self.exchanges.popleft()
         self.forget(exchange)
         return exchange
 
     def clear(self) -> list[Exchange]:
         """Remove all."""
-        exchanges = list(self._exchanges)
-        self._exchanges.clear()
+        exchanges = list(self.exchanges)
+        self.exchanges.clear()
         for exchange in exchanges:
             self.forget(exchange)
         return exchanges
 
     def collect(self, queue: Iterable[Exchange]) -> None:
         """Find out anew, in order, which of a client's exchanges are held."""
-        self._exchanges = deque(exchange for exchange in queue if exchange.state is State.HELD)
+        self.exchanges = deque(exchange for exchange in queue if exchange.state is State.HELD)
 
     def reserve(self) -> bool:
         """
@@ -62,7 +63,7 @@ class Held:
         @return: whether everything fitted; else C{collect} is due.
         """
         fitted = True
-        for exchange in self._exchanges:
+        for exchange in self.exchanges:
             if exchange.budgeted:
                 continue
             if self._budget.take(len(exchange.raw)):

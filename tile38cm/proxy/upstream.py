@@ -317,7 +317,8 @@ class Upstream(Protocol):
                 elif not item.passes(reply):
                     self._refused(item, reply)
         finally:
-            _keep(got)
+            if got:
+                _keep(got)
         if self.ready and self._owner is not None and not (expected or self._parser.empty):
             raise BadReply("it was not asked")
         return concerned, verdict

@@ -65,30 +65,26 @@ class BundleScanner:
         """
         if _LONG_ARRAY.search(data) is not None:
             return None
-        try:
-            bundle = self._read(data)
-        except _UNREADABLE:
-            bundle = None
-        if bundle is None or len(bundle.raw) != len(data):
-            self._reader = hiredis.Reader()
-        return bundle
-
-    def _read(self, data: bytes) -> Bundle | None:
         reader = self._reader
-        reader.feed(data)
-        args = reader.gets()
-        if args is False or OWN_KEY in args or (own := _weight(args)) == APART:
-            return None
-        first = pack_command(tuple(args))
-        if first == data:
-            # By far the most are like this, so it is the short way.
-            if len(first) > LARGE:
-                return None
-            return Bundle(first, 1, args[0] in _WRITES, 1 if own else 0, own)
-        return self._several(data, first, args[0] in _WRITES, own)
+        try:
+            reader.feed(data)
+            args = reader.gets()
+            weight = _weight(args)
+            if weight != APART and OWN_KEY not in args:
+                first = pack_command(tuple(args))
+                if first == data:
+                    # By far the most are like this, so it is the short way.
+                    if len(first) <= LARGE:
+                        return Bundle(first, 1, args[0] in _WRITES, 1 if weight else 0, weight)
+                elif (bundle := self._several(data, first, args[0] in _WRITES, weight)) is not None:
+                    return bundle
+        except _UNREADABLE:
+            pass
+        self._reader = hiredis.Reader()
+        return None
 
     def _several(self, data: bytes, first: bytes, leader: bool, weight: int) -> Bundle | None:
-        """As C{_read}, when something stands behind the first request."""
+        """As C{scan}, when something stands behind the first request."""
         gets, packed, heavy = self._reader.gets, [first], 1 if weight else 0
         while (args := gets()) is not False:
             if OWN_KEY in args or (own := _weight(args)) == APART:
@@ -102,6 +98,8 @@ class BundleScanner:
         raw = b"".join(packed)
         if len(packed) == 1 and len(raw) > LARGE or not data.startswith(raw):
             return None
+        if len(raw) != len(data):
+            self._reader = hiredis.Reader()
         return Bundle(raw, len(packed), leader, heavy, weight)
 
 
