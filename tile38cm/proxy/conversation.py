@@ -377,19 +377,25 @@ class Conversation:
         """The lane for a bundle, if it can go before this turn is over."""
         line, link = self._line, self._link
         weight, mode, lane = bundle.weight, self._next_output, self._lane
-        if line.held.exchanges or self._live is not None or self._client_full or self._spent or self._side.draining:
+        if (
+            line.held.exchanges
+            or self._live is not None
+            or self._client_full
+            or self._spent
+            or self._side.draining
+        ):
             return None
         if bundle.heavy and (self._large or line.heavy + bundle.heavy > self._max_heavy):
             return None
         if weight == self._weight and mode == self._mode:
-            if lane is not None and lane is link.chosen and lane.usable:
+            if lane is not None and lane is self._link.chosen and lane.usable:
                 return lane
         elif line.queue and line.under_way:
             # What is light may travel with what is under way, else it would overtake that.
             if weight > self._weight or mode != self._mode:
                 return None
             weight = self._weight
-        self._lane = link.open_lane(mode, weight)
+        self._lane = self._link.open_lane(mode, weight)
         if self._lane is not None:
             self._weight, self._mode = weight, mode
         return self._lane

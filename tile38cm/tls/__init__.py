@@ -2,6 +2,7 @@
 
 - L{mesh}: what the node uses: wraps listeners and endpoints, tells who a peer is, waits for certificates
 - L{doors}: listeners and endpoints with TLS, made of a door and an entrance
+- L{transport}: a connection over TLS, with few calls for each packet
 - L{entrance}: what stands behind TLS until the peer is known and allowed; then it is gone
 - L{identity}: who a certificate speaks for: SPIFFE ids of the mesh, or the cluster's own name in files
 - L{intentions}: whether an intention lets a service in, asked through the agent and remembered briefly

@@ -21,10 +21,11 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tile38cm.tls.entrance import Entrance, IDoor, MutualTLS
+from tile38cm.tls.entrance import Entrance, IDoor
 from tile38cm.tls.identity import Caller, WrongPeer
 from tile38cm.tls.intentions import Intentions, Verdict
 from tile38cm.tls.keyring import Credentials, Keyring
+from tile38cm.tls.transport import MutualTLS
 
 #: Seconds between two log lines on clients that were refused, for each listener.
 REFUSED_EVERY = 5.0

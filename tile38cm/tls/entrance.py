@@ -12,8 +12,6 @@ L{ENTRANCE_TIMEOUT}, bytes that come before the answer by L{HELD_BYTES}.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
@@ -22,48 +20,21 @@ from twisted.internet.interfaces import (
     IHandshakeListener,
     IProtocol,
     IReactorTime,
-    ITransport,
 )
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import Attribute, Interface, implementer
 
-from tile38cm.sending import sender
 from tile38cm.tls.identity import Caller, WrongPeer
 from tile38cm.tls.intentions import Verdict
 from tile38cm.tls.keyring import Credentials
+from tile38cm.tls.transport import MutualTLS
 
 #: Seconds from the TCP connection to the protocol.
 ENTRANCE_TIMEOUT = 10.0
 #: A paused transport has at most one read of 64 KiB still to give.
 HELD_BYTES = 128 * 1024
-
-
-class MutualTLS(TLSMemoryBIOProtocol):
-    """
-    A TLS transport that knows its peer: C{caller} is set before the protocol is connected.
-
-    Not Twisted's buffering one, which keeps small writes for the next turn of
-    the reactor: our protocols write once in a turn, and a timer for each write costs
-    more than the write.
-    """
-
-    caller: Caller | None = None
-    _send: Callable[[bytes], None]
-
-    def makeConnection(self, transport: ITransport) -> None:
-        """TLS's own bytes go to the socket at once where that is possible."""
-        self._send = sender(transport)
-        super().makeConnection(transport)
-
-    def _flushSendBIO(self) -> None:  # noqa: N802  # Twisted's name; there only the last line differs
-        try:
-            data = self._tlsConnection.bio_read(2**15)
-        except SSL.WantReadError:
-            return
-        self._send(data)
 
 
 class IDoor(Interface):

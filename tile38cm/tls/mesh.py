@@ -15,11 +15,11 @@ from zope.interface import Interface, implementer
 from tile38cm.settings import Settings
 from tile38cm.tls.connect import ConnectSource
 from tile38cm.tls.doors import Listener, MutualEndpoint
-from tile38cm.tls.entrance import MutualTLS
 from tile38cm.tls.files import FileSource
 from tile38cm.tls.intentions import Intentions
 from tile38cm.tls.keyring import Keyring
 from tile38cm.tls.partners import Authority, WallClock, WatchMaker
+from tile38cm.tls.transport import MutualTLS
 
 
 class IMesh(Interface):

@@ -28,11 +28,12 @@ from tests.unit.tls.support import (
     service_credentials,
 )
 from tile38cm.tls.doors import REFUSED_EVERY, MutualEndpoint, NoCredentials
-from tile38cm.tls.entrance import ENTRANCE_TIMEOUT, HELD_BYTES, MutualTLS
+from tile38cm.tls.entrance import ENTRANCE_TIMEOUT, HELD_BYTES
 from tile38cm.tls.identity import WrongPeer
 from tile38cm.tls.intentions import Intentions
 from tile38cm.tls.keyring import Credentials, Keyring
 from tile38cm.tls.mesh import Mesh
+from tile38cm.tls.transport import MutualTLS
 
 ROOT = Authority()
 NEW_ROOT = ROOT.successor("new")
