@@ -375,15 +375,9 @@ class Conversation:
 
     def _way(self, bundle: Bundle) -> Upstream | None:
         """The lane for a bundle, if it can go before this turn is over."""
-        line, link = self._line, self._link
+        line, side = self._line, self._side
         weight, mode, lane = bundle.weight, self._next_output, self._lane
-        if (
-            line.held.exchanges
-            or self._live is not None
-            or self._client_full
-            or self._spent
-            or self._side.draining
-        ):
+        if line.held.exchanges or self._live is not None or self._client_full or self._spent or side.draining:
             return None
         if bundle.heavy and (self._large or line.heavy + bundle.heavy > self._max_heavy):
             return None
