@@ -1,0 +1,138 @@
+"""A hastened reactor does what Twisted's does, with less around it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import cast
+
+from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.protocol import Protocol
+from twisted.internet.tcp import Connection
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from tile38cm.turns import hasten
+
+
+class Recorder(Protocol):
+    """Keeps what it gets, and does what it is told to on that."""
+
+    def __init__(self, on_data: Callable[[bytes], None] = lambda data: None) -> None:
+        self.data = b""
+        self.lost: type[BaseException] | None = None
+        self._on_data = on_data
+
+    def dataReceived(self, data: bytes) -> None:
+        self.data += data
+        self._on_data(data)
+
+    def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:  # noqa: B008
+        self.lost = reason.type
+
+
+class TurnTests(SynchronousTestCase):
+    """L{hasten}"""
+
+    def setUp(self) -> None:
+        self.reactor = EPollReactor()
+        self.addCleanup(self.release)
+        hasten(self.reactor)
+
+    def release(self) -> None:
+        """The descriptors that the reactor itself has."""
+        for descriptor in self.reactor.removeAll():
+            descriptor.connectionLost(Failure(ConnectionDone()))
+        self.reactor._poller.close()
+        self.reactor.waker.connectionLost(Failure(ConnectionDone()))
+
+    def connection(self, protocol: Protocol) -> tuple[Connection, socket.socket]:
+        """A connection of the reactor, and its other end."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        self.addCleanup(theirs.close)
+        connection = Connection(ours, protocol, self.reactor)
+        connection.connected = 1
+        protocol.makeConnection(connection)
+        connection.startReading()
+        return connection, theirs
+
+    def turn(self) -> None:
+        """One turn that waits for nothing."""
+        self.reactor.doIteration(0)
+
+    def test_read(self) -> None:
+        """Bytes reach their protocol, in one turn for all that have some."""
+        first, second = Recorder(), Recorder()
+        ends = [self.connection(protocol)[1] for protocol in (first, second)]
+        self.turn()
+        for end in ends:
+            end.sendall(b"hello")
+        self.turn()
+        self.assertEqual((first.data, second.data), (b"hello", b"hello"))
+
+    def test_write(self) -> None:
+        """What was written is sent in the next turn, while bytes come in too."""
+        protocol = Recorder()
+        connection, theirs = self.connection(protocol)
+        theirs.sendall(b"there")
+        connection.write(b"here")
+        self.turn()
+        self.assertEqual((theirs.recv(9), protocol.data), (b"here", b"there"))
+
+    def test_end(self) -> None:
+        """The other end closes: its last bytes come first, then the loss."""
+        protocol = Recorder()
+        _, theirs = self.connection(protocol)
+        theirs.sendall(b"last")
+        theirs.close()
+        self.turn()
+        self.turn()
+        self.assertEqual((protocol.data, protocol.lost), (b"last", ConnectionDone))
+        self.assertEqual(self.reactor.getReaders().count(protocol.transport), 0)
+
+    def test_reset(self) -> None:
+        """A connection that is not read any more and ends is lost, too."""
+        protocol = Recorder()
+        connection, theirs = self.connection(protocol)
+        connection.stopReading()
+        connection.startWriting()
+        theirs.close()
+        self.turn()
+        self.assertIs(protocol.lost, ConnectionLost)
+
+    def test_broken_protocol(self) -> None:
+        """What fails with its bytes loses its connection, with a word in the log; others go on."""
+
+        def fail(data: bytes) -> None:
+            raise RuntimeError("a mistake")
+
+        broken, whole = Recorder(fail), Recorder()
+        ends = [self.connection(protocol)[1] for protocol in (broken, whole)]
+        for end in ends:
+            end.sendall(b"x")
+        self.turn()
+        self.assertEqual((broken.lost, whole.lost, whole.data), (RuntimeError, None, b"x"))
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_closed_in_the_same_turn(self) -> None:
+        """Whoever is closed by what another one got gets nothing any more."""
+        pair: list[Recorder] = []
+
+        def close_the_other(data: bytes) -> None:
+            for other in pair:
+                if not other.data:
+                    cast(Connection, other.transport).connectionLost(Failure(ConnectionDone()))
+
+        pair += [Recorder(close_the_other), Recorder(close_the_other)]
+        for protocol in pair:
+            self.connection(protocol)[1].sendall(b"x")
+        self.turn()
+        self.assertEqual(sorted(protocol.data for protocol in pair), [b"", b"x"])
+
+    def test_other_reactors(self) -> None:
+        """A reactor of another kind stays as it is."""
+        other = object()
+        hasten(other)
+        self.assertFalse(hasattr(other, "doIteration"))
