@@ -16,10 +16,14 @@ L{tile38cm.proxy.hold}
     What a client has asked and nobody was sent yet, paid for from the node's budget.
 L{tile38cm.proxy.line}
     A client's requests that have no answer: what they cost, what becomes of them when a server is lost.
+L{tile38cm.proxy.passage}
+    Which of a client's requests go now, and on which connection.
 L{tile38cm.proxy.link}
     The way to a client's server: chosen, connected, left.
 L{tile38cm.proxy.lanes}
     Connections to servers that clients share.
+L{tile38cm.proxy.preparation}
+    What a fresh connection to a server is asked first.
 L{tile38cm.proxy.upstream}
     One connection to a server: prepared, written to, its replies told apart.
 L{tile38cm.proxy.sides}

@@ -16,12 +16,12 @@ in the same epoch.
 
 from __future__ import annotations
 
-from itertools import islice, takewhile
 from typing import Protocol
 
 from tile38cm.proxy.exchange import Exchange, Packet, State, Verdict
 from tile38cm.proxy.line import Line
 from tile38cm.proxy.link import Link
+from tile38cm.proxy.passage import Passage
 from tile38cm.proxy.sides import Side
 from tile38cm.proxy.upstream import Upstream
 from tile38cm.wire.bundles import Bundle
@@ -31,8 +31,6 @@ from tile38cm.wire.weights import APART
 
 #: Another node speaks for many clients, and so may have so many times as much under way.
 PEER_CLIENTS = 8
-#: How many held requests are looked at to find a connection that suits them together.
-MAX_COMPANY = 64
 #: Bytes of a reply on a lane after which a client's reads have a connection of their own.
 LARGE_REPLY = 64 * 1024
 
@@ -65,19 +63,11 @@ class Conversation:
         self._from_peer = from_peer
         self._line = Line(side)
         self._link = Link(side, self, from_peer)
-        self._max_heavy = side.limits.max_heavy * (PEER_CLIENTS if from_peer else 1)
+        max_heavy = side.limits.max_heavy * (PEER_CLIENTS if from_peer else 1)
+        self._passage = Passage(self._line, self._link, max_heavy)
         #: What C{OUTPUT} chose: for replies that go out now, and for requests that come in.
         self._output: Output = "resp"
         self._next_output: Output = "resp"
-        #: What the connection is for that carries what is under way.
-        self._mode: Output = "resp"
-        self._weight = APART
-        #: The lane that bundles went on last.
-        self._lane: Upstream | None = None
-        #: Objects of this client are large: what asks for them goes apart.
-        self._large = False
-        #: The live command that was sent and not answered yet; nothing else is under way then.
-        self._live: Exchange | None = None
         #: Another node has been turned away: nothing on this connection is executed any more.
         self._spent = False
         self._reading = True
@@ -107,7 +97,7 @@ class Conversation:
             line.turn_away(exchange)
             return
         exchange.asker, exchange.mode = self, self._next_output
-        if self._large and exchange.heavy:
+        if self._passage.large and exchange.heavy:
             exchange.weight = APART
         line.held.append(exchange)
         if exchange.last or exchange.command.class_ is Class.LIVE:
@@ -120,8 +110,10 @@ class Conversation:
         This is the way of nearly all requests, so it does no more than it must;
         whether the gate is open is asked when all of this turn are sent.
         """
-        upstream, side = self._way(bundle), self._side
-        packet = Packet(bundle, side.clock.seconds(), self, self._next_output, self._weight)
+        side, passage = self._side, self._passage
+        stopped = self._client_full or self._spent or side.draining
+        upstream = None if stopped else passage.way(bundle, self._next_output)
+        packet = Packet(bundle, side.clock.seconds(), self, self._next_output, passage.weight)
         if upstream is None:
             for single in packet.singles():
                 self.ask(single)
@@ -151,7 +143,7 @@ class Conversation:
         line = self._line
         if line.queue:
             self._release(verdict)
-        if line.held and self._live is None:
+        if line.held and self._passage.live is None:
             self._send()
             self._release()
         if line.queue or self._waits:
@@ -192,8 +184,8 @@ class Conversation:
         limit = self._side.limits.hold_timeout
         problem = f"ERR no {self._side.wanted}: the command waited {limit:g} s for one"
         given_up = self._line.expire(now - limit, problem)
-        if self._live is not None and self._live in given_up:
-            self._live = None
+        if self._passage.live is not None and self._passage.live in given_up:
+            self._passage.live = None
             self._link.leave()
         if given_up:
             self.proceed()
@@ -214,7 +206,7 @@ class Conversation:
 
     def link_lost(self) -> None:
         """Judge what was under way, and begin again."""
-        self._live = None
+        self._passage.live = None
         self._line.lose()
         self.proceed()
 
@@ -250,10 +242,10 @@ class Conversation:
                 self._link.retire()
             return
         line.answer(exchange, reply)
-        if exchange is self._live:
+        if exchange is self._passage.live:
             self._live_replied(exchange)
         elif len(reply) > LARGE_REPLY and exchange.heavy:
-            self._large = True
+            self._passage.large = True
 
     def partly_replied(self, exchange: Exchange, replies: bytes) -> None:
         """What is here of a bundle's replies; the connection is lost, and they are judged then."""
@@ -318,86 +310,12 @@ class Conversation:
         if self._from_peer and (drained or server is None):
             self._turn_all_away()
         elif not drained and not self._client_full:
-            self._send_on()
-
-    def _send_on(self) -> None:
-        """Send what can go on one connection."""
-        weight = self._next_weight()
-        if weight is None:
-            return
-        held = self._line.held
-        mode = held.first.mode
-        upstream = self._link.connection(mode, weight)
-        if upstream is None or not held:
-            return
-        self._mode, self._weight = mode, weight
-        for exchange in self._take(upstream):
-            self._line.send(exchange)
-            upstream.submit(exchange)
-
-    def _next_weight(self) -> int | None:
-        """The weight of the connection for what goes next; C{None}: not before replies are here."""
-        held = self._line.held
-        first = held.first
-        if self._line.under_way:
-            fits = first.mode == self._mode and first.weight <= self._weight
-            return self._weight if fits else None
-        # What is asked together travels together.
-        company = takewhile(lambda exchange: exchange.mode == first.mode, islice(held, MAX_COMPANY))
-        return max(exchange.weight for exchange in company)
-
-    def _take(self, upstream: Upstream) -> list[Exchange]:
-        """The requests that may go now, in order."""
-        gate = upstream.gate
-        word = None if gate is None else gate.word()
-        if word is not None and not (word.open and word.epoch == upstream.target.epoch):
-            return []
-        taken: list[Exchange] = []
-        held, heavy = self._line.held, self._line.heavy
-        while held and self._live is None:
-            exchange = held.first
-            command = exchange.command
-            if exchange.mode != self._mode or exchange.weight > self._weight:
-                break
-            if word is not None and command.leader and not word.enough:
-                break
-            if exchange.heavy and heavy >= self._max_heavy:
-                break
-            if command.class_ is Class.LIVE:
-                # The server drops bytes behind a live command, and its reply may come
-                # before a write sent in front of it is in the log: it goes alone.
-                if self._line.queue[0] is not exchange:
-                    break
-                self._live = exchange
-            heavy += exchange.heavy
-            taken.append(held.take())
-        return taken
-
-    def _way(self, bundle: Bundle) -> Upstream | None:
-        """The lane for a bundle, if it can go before this turn is over."""
-        line, side = self._line, self._side
-        weight, mode, lane = bundle.weight, self._next_output, self._lane
-        if line.held.exchanges or self._live is not None or self._client_full or self._spent or side.draining:
-            return None
-        if bundle.heavy and (self._large or line.heavy + bundle.heavy > self._max_heavy):
-            return None
-        if weight == self._weight and mode == self._mode:
-            if lane is not None and lane is self._link.chosen and lane.usable:
-                return lane
-        elif line.queue and line.under_way:
-            # What is light may travel with what is under way, else it would overtake that.
-            if weight > self._weight or mode != self._mode:
-                return None
-            weight = self._weight
-        self._lane = self._link.open_lane(mode, weight)
-        if self._lane is not None:
-            self._weight, self._mode = weight, mode
-        return self._lane
+            self._passage.send()
 
     # -- a live command's first reply
 
     def _live_replied(self, exchange: Exchange) -> None:
-        self._live = None
+        self._passage.live = None
         if not exchange.flips():
             return
         upstream = self._link.give_away()
@@ -435,7 +353,7 @@ class Conversation:
         """Whether the head of the queue waits for something else than its server's work."""
         head = self._line.queue[0]
         if head.state is State.HELD:
-            return not (self._client_full or self._live is not None)
+            return not (self._client_full or self._passage.live is not None)
         gate = self._side.gate
         if head.state is State.SENT:
             return self._link.sealed and gate is not None and not gate.is_open()

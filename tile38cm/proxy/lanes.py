@@ -17,7 +17,8 @@ from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 
 from tile38cm.proxy.partners import Gate, Target
-from tile38cm.proxy.upstream import Upstream, preparation
+from tile38cm.proxy.preparation import preparation
+from tile38cm.proxy.upstream import Upstream
 from tile38cm.settings import Secret
 from tile38cm.wire.resp import Output
 from tile38cm.wire.weights import SEARCH

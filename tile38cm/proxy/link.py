@@ -15,8 +15,9 @@ from twisted.internet.interfaces import IDelayedCall
 
 from tile38cm.proxy.lanes import Lane
 from tile38cm.proxy.partners import Target
+from tile38cm.proxy.preparation import OUTPUT, preparation
 from tile38cm.proxy.sides import Side
-from tile38cm.proxy.upstream import OUTPUT, Upstream, preparation
+from tile38cm.proxy.upstream import Upstream
 from tile38cm.wire.resp import Output
 from tile38cm.wire.weights import APART
 

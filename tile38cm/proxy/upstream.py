@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol as Shape
 
-from attrs import frozen
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime, ITCPTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -22,60 +21,10 @@ from twisted.python.failure import Failure
 
 from tile38cm.proxy.exchange import Asker, Batch, Exchange, Verdict
 from tile38cm.proxy.partners import Gate, Target, Wire
+from tile38cm.proxy.preparation import ROLE, Step
 from tile38cm.sending import sender
-from tile38cm.settings import Secret
 from tile38cm.wire.commands import Class
-from tile38cm.wire.replies import BadReply, ReplyParser, is_failure, leader_offset
-from tile38cm.wire.resp import Output, encode_request
-
-ROLE = encode_request([b"ROLE"])
-
-
-@frozen
-class Step:
-    """One request of the preparation, and whether its reply lets us go on."""
-
-    request: bytes
-    passes: Callable[[bytes], bool]
-    purpose: str
-    #: How many replies it has, as for what else is expected.
-    count: int = 1
-
-
-def preparation(target: Target, password: Secret | None, output: Output, leading: bool) -> tuple[Step, ...]:
-    """
-    What a fresh connection needs before the first request of a client.
-
-    A local server is asked for its role, since while it loads, or was never
-    synchronised, C{PING} answers and C{ROLE} does not.
-
-    @param leading: the server must be a leader.
-    """
-    steps = []
-    if target.local:
-        if password is not None:
-            login = encode_request([b"AUTH", password.value.encode()])
-            steps.append(Step(login, _succeeds, "the server takes the password"))
-        passes = _is_leader if leading else _succeeds
-        steps.append(Step(ROLE, passes, "the server is a leader" if leading else "the server is ready"))
-    if output == "json":
-        steps.append(OUTPUT[output])
-    return tuple(steps)
-
-
-def _succeeds(reply: bytes) -> bool:
-    return not is_failure(reply)
-
-
-#: What makes a connection answer in an output.
-OUTPUT: dict[Output, Step] = {
-    "json": Step(encode_request([b"OUTPUT", b"json"]), _succeeds, "the server answers in JSON"),
-    "resp": Step(encode_request([b"OUTPUT", b"resp"]), _succeeds, "the server answers in RESP"),
-}
-
-
-def _is_leader(reply: bytes) -> bool:
-    return leader_offset(reply) is not None
+from tile38cm.wire.replies import BadReply, ReplyParser, leader_offset
 
 
 class Owner(Shape):

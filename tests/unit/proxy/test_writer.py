@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.unit.proxy.fakes import Bench, FakeTarget, role
 from tile38cm.proxy.limits import Limits
-from tile38cm.proxy.upstream import ROLE
+from tile38cm.proxy.preparation import ROLE
 from tile38cm.settings import Secret
 from tile38cm.wire.resp import encode_request
 
