@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help dev hooks consul run test unit real chaos same docs check lint types format clean
+.PHONY: help dev hooks consul run test unit real chaos bench same docs check lint types format clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ chaos: dev consul ## A cluster under random faults; MINUTES=10 SEED=1 to choose
 same: dev ## Random requests directly and through W and R, compared; SEQUENCES=10000 SEED=1 to choose
 	@TILE38CM_SEQUENCES=$(or $(SEQUENCES),10000) $(if $(SEED),TILE38CM_SEED=$(SEED)) \
 		$(BIN)/python -m tests.run tests.integration.test_differential
+
+bench: dev consul ## What W and R cost, beside Tile38 alone and HAProxy; on a machine at rest; ROUNDS=5
+	@$(BIN)/python -m benchmarks.proxies --rounds $(or $(ROUNDS),5)
 
 docs: dev ## Write the tables of README from the code
 	@$(BIN)/python -m tests.readme
