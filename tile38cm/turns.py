@@ -12,6 +12,7 @@ way.  This is the one place that knows how its epoll reactor keeps them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from select import EPOLLIN
 from typing import Any
 
@@ -29,15 +30,35 @@ def hasten(reactor: object) -> None:
     log by C{twisted.logger}, which does not know them.
     """
     if type(reactor) is EPollReactor:
-        reactor.doIteration = _turn_of(reactor)  # type: ignore[method-assign]  # the loop asks for it anew
+        reactor.doIteration = Turns(reactor)  # type: ignore[method-assign]  # the loop asks for it anew
 
 
-def _turn_of(reactor: Any) -> Callable[[float | None], None]:
-    poll, selectables, at_length = reactor._poller.poll, reactor._selectables, reactor._doReadOrWrite
+def soon(reactor: Any) -> Callable[[Callable[[], None]], object]:
+    """What calls a function once before the reactor waits again: when this turn's events are dealt with."""
+    turns = getattr(reactor, "doIteration", None)
+    return turns.soon if isinstance(turns, Turns) else partial(reactor.callLater, 0)
 
-    def turn(timeout: float | None) -> None:
+
+class Turns:
+    """The turns of one reactor; a call is a turn."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._poll: Callable[[float, int], list[tuple[int, int]]] = reactor._poller.poll
+        self._selectables = reactor._selectables
+        self._at_length = reactor._doReadOrWrite
+        #: What is due when this turn's events are dealt with.
+        self._due: list[Callable[[], None]] = []
+        self.soon = self._due.append
+
+    def __call__(self, timeout: float | None) -> None:
+        """Wait for events, at most so many seconds (C{None}: for ever), and deal with them."""
+        selectables = self._selectables
+        if self._due:
+            # Delayed calls are made between two turns.
+            self._end()
         try:
-            events = poll(-1 if timeout is None else timeout, len(selectables))
+            events = self._poll(-1 if timeout is None else timeout, len(selectables))
         except InterruptedError:
             return
         for fd, event in events:
@@ -46,7 +67,7 @@ def _turn_of(reactor: Any) -> Callable[[float | None], None]:
                 # What came before in this turn has closed it.
                 continue
             if event != EPOLLIN:
-                at_length(selectable, fd, event)
+                self._at_length(selectable, fd, event)
                 continue
             try:
                 why = selectable.doRead()
@@ -54,6 +75,15 @@ def _turn_of(reactor: Any) -> Callable[[float | None], None]:
                 _log.failure("what a connection brought could not be dealt with")
                 why = error
             if why:
-                reactor._disconnectSelectable(selectable, why, True)
+                self._reactor._disconnectSelectable(selectable, why, True)
+        if self._due:
+            self._end()
 
-    return turn
+    def _end(self) -> None:
+        due = self._due[:]
+        self._due.clear()
+        for call in due:
+            try:
+                call()
+            except Exception:
+                _log.failure("what was due at the end of a turn failed")

@@ -9,11 +9,12 @@ from typing import cast
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Protocol
+from twisted.internet.task import Clock
 from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tile38cm.turns import hasten
+from tile38cm.turns import hasten, soon
 
 
 class Recorder(Protocol):
@@ -130,6 +131,47 @@ class TurnTests(SynchronousTestCase):
             self.connection(protocol)[1].sendall(b"x")
         self.turn()
         self.assertEqual(sorted(protocol.data for protocol in pair), [b"", b"x"])
+
+    def test_end_of_turn(self) -> None:
+        """What is to be done soon is done once, when all events of the turn are dealt with."""
+        done: list[str] = []
+        later = soon(self.reactor)
+
+        def note(data: bytes) -> None:
+            done.append("data")
+            later(lambda: done.append("end"))
+
+        for protocol in (Recorder(note), Recorder(note)):
+            self.connection(protocol)[1].sendall(b"x")
+        self.turn()
+        self.assertEqual(done, ["data", "data", "end", "end"])
+        self.turn()
+        self.assertEqual(len(done), 4)
+
+    def test_between_turns(self) -> None:
+        """What is asked for between two turns is done before the next one waits."""
+        done: list[str] = []
+        soon(self.reactor)(lambda: done.append("end"))
+        self.turn()
+        self.assertEqual(done, ["end"])
+
+    def test_broken_end(self) -> None:
+        """What fails at the end of a turn keeps nothing else from being done."""
+        done: list[str] = []
+        later = soon(self.reactor)
+        later(lambda: done.append(str(1 / 0)))
+        later(lambda: done.append("end"))
+        self.turn()
+        self.assertEqual((done, len(self.flushLoggedErrors(ZeroDivisionError))), (["end"], 1))
+
+    def test_clock(self) -> None:
+        """With a reactor of another kind it is a delayed call."""
+        done: list[str] = []
+        clock = Clock()
+        soon(clock)(lambda: done.append("end"))
+        self.assertEqual(done, [])
+        clock.advance(0)
+        self.assertEqual(done, ["end"])
 
     def test_other_reactors(self) -> None:
         """A reactor of another kind stays as it is."""

@@ -23,6 +23,7 @@ from tile38cm.proxy.exchange import Asker, Batch, Exchange, Verdict
 from tile38cm.proxy.partners import Gate, Target, Wire
 from tile38cm.proxy.preparation import ROLE, Step
 from tile38cm.sending import sender
+from tile38cm.turns import soon
 from tile38cm.wire.commands import Class
 from tile38cm.wire.replies import BadReply, ReplyParser, leader_offset
 
@@ -67,6 +68,7 @@ class Upstream(Protocol):
         self._owner: Owner | None = owner
         self._steps = deque(steps)
         self._clock = clock
+        self._soon = soon(clock)
         #: What goes out when this turn is over.
         self._pending: list[Exchange] = []
         #: It was one request when something went out last.
