@@ -31,7 +31,7 @@ from tile38cm.tls.intentions import Verdict
 from tile38cm.tls.keyring import Credentials
 from tile38cm.tls.transport import MutualTLS
 
-#: Seconds from the TCP connection to the protocol.
+#: Seconds from the TCP connection to the protocol; thousands that connect at once take some to be served.
 ENTRANCE_TIMEOUT = 30.0
 #: A paused transport has at most one read of 64 KiB still to give.
 HELD_BYTES = 128 * 1024

@@ -173,7 +173,7 @@ class ListenerTests(Case):
         self.clock.advance(0.1)
         self.assertTrue(pump.serverIO.aborted)
         pump.flush()
-        self.assertEqual(self.refusals(), ["no handshake within 10 s"])
+        self.assertEqual(self.refusals(), [f"no handshake within {ENTRANCE_TIMEOUT:g} s"])
 
     def test_health_check(self) -> None:
         """A client that connects and goes, as a health check by TCP does, is not worth a line."""
