@@ -16,9 +16,9 @@ from threading import Event, Thread
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.real import ROOT, require, wait_for
+from tile38cm.dev.client import talk
 from tile38cm.dev.processes import Child, Failed, Halted
 from tile38cm.dev.processes import wait_for as dev_wait_for
-from tile38cm.dev.talk import talk
 
 #: Seconds for one line of the output to come.
 PATIENCE = 60.0
@@ -29,11 +29,11 @@ FOLDER = r"logs are in (\S+)"
 
 
 class Run:
-    """One C{python -m tile38cm.dev.cluster} with its output, line by line."""
+    """One C{python -m tile38cm.dev.run} with its output, line by line."""
 
     def __init__(self, *flags: str, **environment: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tile38cm.dev.cluster", *flags],
+            [sys.executable, "-m", "tile38cm.dev.run", *flags],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -1,29 +1,39 @@
 """A whole cluster on this machine: one Consul, and a Tile38 and a manager for each node.
 
-C{make run} is L{main}; tests use L{DevCluster}.  Everything is a process of its
-own on free ports of the loopback address, and lives in one temporary folder.
+L{DevCluster} is for tests, an application's own too; C{make run} shows one.  Everything is a process
+of its own on free ports of the loopback address, and lives in one temporary folder::
+
+    async with DevCluster(3) as cluster:
+        writer = cluster.leader.writer_port      # any node's will do
+        reader = cluster.nodes["n2"].reader_port
+        ...
+        cluster.children["manager-n1"].signal(signal.SIGKILL)
+
+    with DevCluster(Plan(3, tls="connect")) as cluster:
+        cluster.wait_converged()
+
+With pytest: C{pytest_plugins = ["tile38cm.dev.fixtures"]} in C{conftest.py}; tests take C{tile38_cluster}.
 """
 
 from __future__ import annotations
 
-import argparse
+import asyncio
 import base64
 import json
 import os
 import shutil
-import signal
 import sys
 import tempfile
-import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from threading import Event
 from typing import Any, Literal, Self
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from tile38cm.coordination.status import LEADER_KEY, STATUS_KEY, Status
+from tile38cm.coordination.status import LEADER_KEY, MEMBERS, STATUS_KEY, Status
+from tile38cm.dev.client import CA, CERT, KEY, talk
 from tile38cm.dev.processes import (
     CONSUL,
     LOOPBACK,
@@ -31,13 +41,12 @@ from tile38cm.dev.processes import (
     TILE38,
     Child,
     Failed,
-    Halted,
-    Missing,
+    Server,
     free_ports,
+    server,
     wait_for,
 )
-from tile38cm.dev.show import DevNode, Picture, changes, table, to_try
-from tile38cm.dev.talk import CA, CERT, KEY, talk
+from tile38cm.dev.show import DevNode, Picture
 from tile38cm.flags.table import FLAGS
 
 #: Where the managers keep the cluster's keys.
@@ -48,8 +57,6 @@ START_TIMEOUT, CONVERGE_TIMEOUT = 30.0, 90.0
 MANAGER_GRACE, SERVER_GRACE = 15.0, 5.0
 #: Seconds for one question to Consul or Tile38.
 ASK_TIMEOUT = 3.0
-#: Seconds between two looks at the running cluster, and from the end of a process to its restart.
-LOOK_EVERY, RESTART_AFTER = 0.25, 3.0
 
 
 @frozen
@@ -61,17 +68,23 @@ class Plan:
     flags: tuple[str, ...] = ()
     #: Leave the folder with data and logs behind.
     keep: bool = False
+    #: Take the embedded servers, be there real ones or not.
+    embedded: bool = False
 
 
 class DevCluster:
     """All processes of one cluster; a context manager that starts and stops them.
 
+    As an asynchronous one it is entered when all nodes agree, and blocks no event loop.
+
+    @ivar servers: Consul and Tile38, real or embedded, once they are started.
     @ivar halt: When set, whatever waits gives up with C{Halted}; for signal handlers.
     @ivar hurry: When set, L{stop} kills instead of waiting.
     """
 
-    def __init__(self, plan: Plan | None = None) -> None:
-        self.plan = plan or Plan()
+    def __init__(self, plan: Plan | int | None = None) -> None:
+        self.plan = Plan(plan) if isinstance(plan, int) else plan or Plan()
+        self.servers: tuple[Server, ...] = ()
         self.halt, self.hurry = Event(), Event()
         self.folder = Path()
         self.children: dict[str, Child] = {}
@@ -91,6 +104,32 @@ class DevCluster:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    async def __aenter__(self) -> Self:
+        return await asyncio.to_thread(self._enter)
+
+    def _enter(self) -> Self:
+        self.__enter__()
+        try:
+            self.wait_converged()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self.stop)
+
+    @property
+    def leader(self) -> DevNode:
+        """The node that leads now.
+
+        @raise Failed: None does.
+        """
+        leader = self.picture().leader
+        if leader not in self.nodes:
+            raise Failed("no node leads")
+        return self.nodes[leader]
+
     @property
     def tls(self) -> Path | None:
         """The folder with a client's certificates, if clients need one."""
@@ -102,7 +141,7 @@ class DevCluster:
         @raise Missing: A program is not there; nothing has been started then.
         @raise Failed: A server did not come up; what was started still runs.
         """
-        consul, tile38 = CONSUL.find(), TILE38.find()
+        consul, tile38 = self.servers = tuple(server(each, self.plan.embedded) for each in (CONSUL, TILE38))
         self.folder = Path(tempfile.mkdtemp(prefix="tile38cm-run-"))
         self._start_consul(consul)
         for node in self.nodes.values():
@@ -147,17 +186,27 @@ class DevCluster:
         """Look once; what does not answer is missing from the picture."""
         keys = self._keys()
         lock, status = keys.get(LEADER_KEY), keys.get(STATUS_KEY)
-        picture = Picture(following=frozenset(self._following()))
+        picture = Picture(following=frozenset(self._following()), lags=self._lags(keys))
         if status is not None:
             known = Status.decode(base64.b64decode(status["Value"]))
-            picture = Picture(None, known.epoch, known.sync_set, picture.following)
+            picture = evolve(picture, epoch=known.epoch, sync_set=known.sync_set)
         if lock is None or not lock.get("Session"):
             return picture
-        leader = base64.b64decode(lock["Value"] or "").decode()
-        return Picture(leader, picture.epoch, picture.sync_set, picture.following)
+        return evolve(picture, leader=base64.b64decode(lock["Value"] or "").decode())
+
+    def _lags(self, keys: Mapping[str, dict[str, Any]]) -> dict[str, int]:
+        """How many bytes each member says it is behind."""
+        found = {}
+        for node in self.nodes:
+            entry = keys.get(f"{MEMBERS}/{node}")
+            try:
+                found[node] = int(json.loads(base64.b64decode((entry or {})["Value"])).get("lag") or 0)
+            except (KeyError, TypeError, ValueError):
+                continue
+        return found
 
     def _keys(self) -> dict[str, dict[str, Any]]:
-        """Consul's entries directly under the prefix, by their last names."""
+        """Consul's entries under the prefix, by their names behind it."""
         try:
             found = self.consul(f"/v1/kv/{PREFIX}/?recurse")
         except (OSError, ValueError):
@@ -191,7 +240,16 @@ class DevCluster:
         self.children[name] = child
         child.start()
 
-    def _start_consul(self, program: str) -> None:
+    def _start_consul(self, consul: Server) -> None:
+        if consul.embedded:
+            self._add(
+                "consul", [*consul.command, "--port", str(self.consul_port)], manager_environment(os.environ)
+            )
+        else:
+            self._add("consul", [*consul.command, *self._consul_flags()])
+        self._wait(lambda: bool(self.consul("/v1/connect/ca/roots")["Roots"]), "consul")
+
+    def _consul_flags(self) -> list[str]:
         serf, server = self._consul_ports
         off = {"https": -1, "grpc": -1, "grpc_tls": -1, "dns": -1, "serf_wan": -1}
         config = {
@@ -202,14 +260,12 @@ class DevCluster:
         file = self.folder / "consul.json"
         file.write_text(json.dumps(config))
         flags = ["-bind", LOOPBACK, "-client", LOOPBACK, "-node", "dev", "-log-level", "warn"]
-        self._add("consul", [program, "agent", "-dev", *flags, "-config-file", str(file)])
-        self._wait(lambda: bool(self.consul("/v1/connect/ca/roots")["Roots"]), "consul")
+        return ["agent", "-dev", *flags, "-config-file", str(file)]
 
-    def _start_tile38(self, program: str, node: DevNode) -> None:
+    def _start_tile38(self, tile38: Server, node: DevNode) -> None:
         data = self.folder / f"data-{node.id}"
-        self._add(
-            f"tile38-{node.id}", [program, "-h", LOOPBACK, "-p", str(node.tile38_port), "-d", str(data)]
-        )
+        place = ["-h", LOOPBACK, "-p", str(node.tile38_port), "-d", str(data)]
+        self._add(f"tile38-{node.id}", [*tile38.command, *place], manager_environment(os.environ))
 
     def _ping(self, port: int) -> bool:
         return bool(talk(port, "PING", timeout=ASK_TIMEOUT) == "PONG")
@@ -265,108 +321,7 @@ def manager_environment(mine: Mapping[str, str]) -> dict[str, str]:
     return kept | {"PYTHONPATH": os.pathsep.join(path)}
 
 
-class _Restarts:
-    """Starts again what has ended, some seconds later, and says so."""
-
-    def __init__(self, cluster: DevCluster) -> None:
-        self._cluster = cluster
-        self._due: dict[str, float] = {}
-
-    def look(self) -> Iterator[str]:
-        """A sentence for each process that has ended or is started again."""
-        now = time.monotonic()
-        for name, child in self._cluster.children.items():
-            if child.running:
-                continue
-            if name not in self._due:
-                self._due[name] = now + RESTART_AFTER
-                yield f"{name} {child.how_it_ended()}; it is started again in {RESTART_AFTER:g} s"
-            elif now >= self._due[name]:
-                del self._due[name]
-                self._cluster.restart(name)
-                yield f"{name} is started again as process {child.pid}"
-
-
-def _say(text: str = "") -> None:
-    print(text, flush=True)
-
-
-def _introduce(cluster: DevCluster, picture: Picture) -> None:
-    children, nodes = cluster.children, cluster.nodes
-    pids = {name: (children[f"manager-{name}"].pid, children[f"tile38-{name}"].pid) for name in nodes}
-    _say()
-    for line in table(nodes, picture, pids):
-        _say(line)
-    _say()
-    if cluster.tls is None:
-        _say("W and R speak no TLS here (--tls off), so that any client will do; a node's default is mTLS.")
-    leader_pid = pids[picture.leader][0] if picture.leader is not None else 0
-    for line in to_try(nodes, picture, leader_pid, cluster.tls):
-        _say(line)
-    _say(f"Consul shows itself at http://{LOOPBACK}:{cluster.consul_port}/ui")
-    _say("Ctrl-C stops all.  What changes from now on:")
-
-
-def _follow(cluster: DevCluster, picture: Picture) -> None:
-    """Print what changes until somebody asks to stop."""
-    restarts, nodes = _Restarts(cluster), frozenset(cluster.nodes)
-    while not cluster.halt.wait(LOOK_EVERY):
-        before, picture = picture, cluster.picture()
-        for line in (*restarts.look(), *changes(before, picture, nodes)):
-            _say(f"{time.strftime('%H:%M:%S')}  {line}")
-
-
-def _obey_signals(cluster: DevCluster) -> None:
-    """The first signal stops everything in order, a second one at once."""
-
-    def asked(*_: object) -> None:
-        (cluster.hurry if cluster.halt.is_set() else cluster.halt).set()
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, asked)
-
-
-def parse(arguments: Sequence[str] | None) -> Plan:
-    """The command line as a plan; ends the process on wrong usage."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tile38cm.dev.cluster",
-        description="Run a Tile38 cluster on this machine, with real servers, until Ctrl-C.",
-        epilog="What follows -- goes to every manager, for example: -- --lease 300ms",
-    )
-    parser.add_argument(
-        "--nodes", type=int, default=3, choices=range(1, 10), metavar="N", help="1 to 9; default 3"
-    )
-    parser.add_argument("--tls", choices=("off", "connect"), default="off", help="for W, R and between nodes")
-    parser.add_argument("--keep", action="store_true", help="leave the folder with data and logs behind")
-    parser.add_argument("flags", nargs="*", help=argparse.SUPPRESS)
-    given = parser.parse_args(arguments)
-    return Plan(given.nodes, given.tls, tuple(given.flags), given.keep)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a cluster until a signal; 0 after that, 1 if it could not be brought up."""
-    cluster = DevCluster(parse(arguments))
-    _obey_signals(cluster)
-    try:
-        _say("Starting Consul, and for each node a Tile38 and a manager ...")
-        cluster.start()
-        _say(f"Waiting until one node leads and all others follow; logs are in {cluster.folder} ...")
-        picture = cluster.wait_converged()
-        _introduce(cluster, picture)
-        _follow(cluster, picture)
-    except Halted:
-        pass
-    except (Missing, Failed) as error:
-        print(error, file=sys.stderr)
-        return 1
-    finally:
-        if cluster.children:
-            _say("Stopping ...")
-        cluster.stop()
-        if cluster.plan.keep and cluster.folder.name:
-            _say(f"Data and logs are in {cluster.folder}")
-    return 0
-
-
 if __name__ == "__main__":
+    from tile38cm.dev.run import main
+
     sys.exit(main())

@@ -62,6 +62,12 @@ def _argument(request: IRequest, name: str) -> str | None:
     return values[0].decode() if values else None
 
 
+def _said(request: IRequest, name: str) -> bool:
+    """Whether a word is in the query, be it with a value or, as Twisted leaves it out, without."""
+    _, _, query = request.uri.partition(b"?")
+    return name.encode() in (word.partition(b"=")[0] for word in query.split(b"&"))
+
+
 def _number(request: IRequest, name: str) -> int | None:
     text = _argument(request, name)
     if text is None:
@@ -178,19 +184,19 @@ class DevConsul:
     @app.route("/v1/kv/", methods=["GET"], defaults={"key": ""})
     @app.route("/v1/kv/<path:key>", methods=["GET"])
     async def kv_get(self, request: IRequest, key: str) -> bytes:
-        if b"stale" in request.args and b"consistent" in request.args:
+        if _said(request, "stale") and _said(request, "consistent"):
             raise Rejected("Cannot specify ?stale with ?consistent, conflicting semantics.")
-        if b"recurse" in request.args or b"keys" in request.args:
+        if _said(request, "recurse") or _said(request, "keys"):
             found = await self._blocking(request, lambda: self.keys.read_tree(key))
         else:
             entry = await self._blocking(request, lambda: self.keys.read(key))
             found = [entry] if entry is not None else []
         if not found:
             raise NotFound("")
-        if b"raw" in request.args:
+        if _said(request, "raw"):
             raw: bytes = found[0].value
             return raw
-        keys_only = b"keys" in request.args
+        keys_only = _said(request, "keys")
         return _json(request, [entry.key if keys_only else entry_json(entry) for entry in found])
 
     @app.route("/v1/kv/<path:key>", methods=["PUT"])
@@ -199,7 +205,7 @@ class DevConsul:
         if len(value) > VALUE_MAX:
             raise TooLarge(f"Request body({len(value)} bytes) too large, max size: {VALUE_MAX} bytes.")
         verbs = {"cas": "cas", "acquire": "lock", "release": "unlock"}
-        given = [name for name in verbs if name.encode() in request.args]
+        given = [name for name in verbs if _said(request, name)]
         if len(given) > 1:
             raise Rejected(f"Conflicting flags: {' and '.join(given)}")
         session = _argument(request, given[0]) if given and given != ["cas"] else None
@@ -211,7 +217,7 @@ class DevConsul:
     @app.route("/v1/kv/<path:key>", methods=["DELETE"])
     def kv_delete(self, request: IRequest, key: str) -> bytes:
         index = _number(request, "cas")
-        verb = "delete-tree" if b"recurse" in request.args else "delete" if index is None else "delete-cas"
+        verb = "delete-tree" if _said(request, "recurse") else "delete" if index is None else "delete-cas"
         return _json(request, self.keys.attempt(Operation(verb, key, index=index or 0)))
 
     @app.route("/v1/txn", methods=["PUT"])
@@ -302,7 +308,7 @@ class DevConsul:
     @app.route("/v1/health/<any(service, connect):kind>/<name>", methods=["GET"])
     async def health(self, request: IRequest, kind: str, name: str) -> bytes:
         found = await self._blocking(request, lambda: self.services.read(name))
-        passing = b"passing" in request.args
+        passing = _said(request, "passing")
         return _json(
             request,
             [

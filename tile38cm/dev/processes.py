@@ -11,8 +11,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Event
 from typing import TypeVar
@@ -33,6 +35,10 @@ T = TypeVar("T")
 
 class Missing(Exception):
     """A program is not there; the text says where it was looked for and what to do."""
+
+
+class Nowhere(Missing):
+    """It is nowhere, and nobody said that it is somewhere."""
 
 
 class Failed(Exception):
@@ -66,7 +72,7 @@ class Program:
             if found:
                 return found
         places = ", ".join([f"{self.command} on PATH", *map(str, self.files)])
-        raise Missing(f"{self.title} was not found (looked for: {places}). {self.advice}")
+        raise Nowhere(f"{self.title} was not found (looked for: {places}). {self.advice}")
 
     def _named(self, variable: str, value: str) -> str:
         found = shutil.which(value)
@@ -91,6 +97,44 @@ TILE38 = Program(
     (ROOT.parent / "shared" / "bin" / "tile38-server",),
     "Install it (https://tile38.com), or name it by TILE38_SERVER.",
 )
+
+
+@frozen
+class Server:
+    """How the command line of one server begins; C{embedded} is this project's own, for development."""
+
+    title: str
+    command: tuple[str, ...]
+    embedded: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.title}: {'embedded, for development only' if self.embedded else self.command[0]}"
+
+
+#: What there is where a server is not, with the packages that it needs.
+EMBEDDED = {
+    "Consul": ("tile38cm.dev.agent", ()),
+    "Tile38": ("tile38cm.dev.tile38", ("rtree", "shapely", "pygeohash")),
+}
+
+
+def server(program: Program, embedded: bool) -> Server:
+    """The real server where there is one, else the embedded one; that one also if told so.
+
+    @raise Missing: The environment names what is not there, or the embedded one lacks a package.
+    """
+    try:
+        if not embedded:
+            return Server(program.title, (program.find(),))
+    except Nowhere as error:
+        why = f"{error} "
+    else:
+        why = ""
+    module, packages = EMBEDDED[program.title]
+    lacking = [package for package in packages if find_spec(package) is None]
+    if lacking:
+        raise Missing(f"{why}The embedded one needs more packages: pip install 'tile38cm[embedded]'")
+    return Server(program.title, (sys.executable, "-m", module), embedded=True)
 
 
 def free_ports(count: int) -> list[int]:

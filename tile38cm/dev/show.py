@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from shlex import join
 
-from attrs import frozen
+from attrs import field, frozen
 
-from tile38cm.dev.talk import CA, CERT, KEY
+from tile38cm.dev.client import CA, CERT, KEY
 
 
 @frozen
@@ -33,6 +33,8 @@ class Picture:
     sync_set: frozenset[str] = frozenset()
     #: Whose Tile38 follows, and has caught up.
     following: frozenset[str] = frozenset()
+    #: By their own word, a few seconds old: how many bytes members are behind.
+    lags: Mapping[str, int] = field(factory=dict, eq=False)
 
     def converged(self, nodes: frozenset[str]) -> bool:
         """Whether one leads, and all others follow and are in the sync set."""
@@ -49,18 +51,19 @@ def table(
     nodes: Mapping[str, DevNode], picture: Picture, pids: Mapping[str, tuple[int, int]]
 ) -> Iterator[str]:
     """One line for each node; C{pids} are those of its manager and of its Tile38."""
-    row = "  {:6} {:10} {:>6} {:>6} {:>7} {:>12} {:>11}"
-    yield row.format("node", "role", "W", "R", "Tile38", "manager pid", "Tile38 pid")
+    row = "  {:6} {:10} {:>6} {:>6} {:>7} {:>12} {:>11} {:>9}"
+    yield row.format("node", "role", "W", "R", "Tile38", "manager pid", "Tile38 pid", "lag")
     for node in nodes.values():
         ports = (node.writer_port, node.reader_port, node.tile38_port)
-        yield row.format(node.id, picture.role(node.id), *ports, *pids[node.id])
+        lag = f"{picture.lags[node.id]:,} B" if node.id in picture.lags else "unknown"
+        yield row.format(node.id, picture.role(node.id), *ports, *pids[node.id], lag)
 
 
 def client(port: int, tls: Path | None) -> str:
     """The start of a command line that talks to a port: with redis-cli where that is installed."""
     if shutil.which("redis-cli") is None:
         way = ["--tls", str(tls)] if tls is not None else []
-        return join([sys.executable, "-m", "tile38cm.dev.talk", *way, str(port)])
+        return join([sys.executable, "-m", "tile38cm.dev.client", *way, str(port)])
     if tls is None:
         return f"redis-cli -p {port}"
     files = ["--cert", str(tls / CERT), "--key", str(tls / KEY), "--cacert", str(tls / CA)]

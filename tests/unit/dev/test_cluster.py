@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import sys
 from contextlib import redirect_stderr
 from io import StringIO
+from itertools import islice, pairwise
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tile38cm.dev import processes, show
-from tile38cm.dev.cluster import DevCluster, Plan, manager_command, manager_environment, parse
-from tile38cm.dev.processes import LOOPBACK, ROOT, Missing, Program, free_ports
+from tile38cm.dev.cluster import DevCluster, Plan, manager_command, manager_environment
+from tile38cm.dev.fleet import steps
+from tile38cm.dev.processes import LOOPBACK, ROOT, Missing, Program, Server, free_ports, server
+from tile38cm.dev.run import parse
 from tile38cm.dev.show import DevNode, Picture, changes, table, to_try
 from tile38cm.settings import Address
 from tile38cm.tap import Options
@@ -74,6 +78,36 @@ class ProgramTests(SynchronousTestCase):
         )
 
 
+class ServerTests(SynchronousTestCase):
+    """Which servers are taken."""
+
+    def setUp(self) -> None:
+        self.real = Program("Consul", ("CONSUL_BIN",), sys.executable, (), "")
+        self.nowhere = Program("Consul", ("CONSUL_BIN",), "consul-nowhere", (), "")
+        self.embedded = Server("Consul", (sys.executable, "-m", "tile38cm.dev.agent"), True)
+
+    def test_real_first(self) -> None:
+        """The real one, wherever it is; unless the embedded one is asked for."""
+        self.assertEqual(server(self.real, False), Server("Consul", (sys.executable,)))
+        self.assertEqual(server(self.real, True), self.embedded)
+
+    def test_none(self) -> None:
+        """Where there is none, the embedded one."""
+        self.assertEqual(server(self.nowhere, False), self.embedded)
+        self.assertEqual(str(self.embedded), "Consul: embedded, for development only")
+
+
+class FleetTests(SynchronousTestCase):
+    """Sample data."""
+
+    def test_steps(self) -> None:
+        """Every truck moves with every step, a little, and stays around."""
+        rows = [[float(words[-2]) for words in step] for step in islice(steps(5), 2000)]
+        for before, after in pairwise(rows):
+            self.assertTrue(all(0 <= abs(a - b) < 0.003 for a, b in zip(before, after, strict=True)))
+        self.assertTrue(all(33 < lat < 34 for row in rows for lat in row))
+
+
 class PortTests(SynchronousTestCase):
     """Ports for servers that must be able to restart."""
 
@@ -127,9 +161,10 @@ class CommandTests(SynchronousTestCase):
 
     def test_parse(self) -> None:
         """The command line becomes a plan; what follows -- is for the managers."""
-        self.assertEqual(parse([]), Plan())
+        self.assertEqual(parse([]), (Plan(), 0))
         plan = parse(["--nodes", "5", "--tls", "connect", "--keep", "--", "--lease", "2s"])
-        self.assertEqual(plan, Plan(5, "connect", ("--lease", "2s"), True))
+        self.assertEqual(plan, (Plan(5, "connect", ("--lease", "2s"), True), 0))
+        self.assertEqual(parse(["--embedded", "--fleet", "20"]), (Plan(embedded=True), 20))
 
     def test_wrong_usage(self) -> None:
         """A number of nodes that makes no sense ends the process as wrong usage does."""
@@ -184,10 +219,12 @@ class ShowTests(SynchronousTestCase):
     def test_table(self) -> None:
         """A line for each node with role, ports and process ids, under a line of titles of the same width."""
         pids = {"n1": (11, 12), "n2": (21, 22), "n3": (31, 32)}
-        lines = list(table(NODES, Picture("n1", 1, ALL, frozenset({"n2"})), pids))
+        picture = Picture("n1", 1, ALL, frozenset({"n2"}), {"n1": 0, "n2": 1234})
+        lines = list(table(NODES, picture, pids))
         self.assertEqual(len({len(each) for each in lines}), 1)
-        self.assertEqual(lines[1].split(), ["n1", "leader", "7001", "8001", "9851", "11", "12"])
+        self.assertEqual(lines[1].split(), ["n1", "leader", "7001", "8001", "9851", "11", "12", "0", "B"])
         self.assertIn("follower", lines[2])
+        self.assertIn(" 1,234 B", lines[2])
         self.assertIn("not ready", lines[3])
 
     def test_redis_cli(self) -> None:
@@ -210,5 +247,6 @@ class ShowTests(SynchronousTestCase):
     def test_without_redis_cli(self) -> None:
         """Without redis-cli this project's own client is named, with certificates where they are needed."""
         self.installed(False)
-        self.assertTrue(show.client(7001, None).endswith(" -m tile38cm.dev.talk 7001"))
-        self.assertTrue(show.client(7001, Path("/run/x")).endswith(" -m tile38cm.dev.talk --tls /run/x 7001"))
+        self.assertTrue(show.client(7001, None).endswith(" -m tile38cm.dev.client 7001"))
+        command = show.client(7001, Path("/run/x"))
+        self.assertTrue(command.endswith(" -m tile38cm.dev.client --tls /run/x 7001"))
