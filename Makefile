@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help dev hooks consul run test unit real chaos bench same docs check lint types format clean
+.PHONY: help dev hooks consul run test unit real chaos bench same docs site check lint types format clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,13 +26,13 @@ hooks: dev ## Let git run lint and types before each commit
 consul: ## Consul: the one on PATH or in ~/.cache/tile38cm; else built there from its Go module
 	@.ci/consul
 
-run: dev ## Three nodes on this machine; Ctrl-C stops all
-	@.ci/consul --optional
-	@$(BIN)/python -m tile38cm.dev.cluster
+run: dev ## Three nodes on this machine; Ctrl-C stops all; EMBEDDED=1 NODES=5 FLEET=20 to choose
+	@$(BIN)/python -m tile38cm.dev.run $(if $(EMBEDDED),--embedded) \
+		$(if $(NODES),--nodes $(NODES)) $(if $(FLEET),--fleet $(FLEET))
 
-test: dev ## Unit tests, then those on real servers; without a server its tests are skipped
+test: dev ## Unit tests, then those on servers: real ones, or where there are none (or EMBEDDED=1) embedded ones
 	@.ci/consul --optional
-	@$(BIN)/python -m tests.run
+	@$(if $(EMBEDDED),TILE38CM_EMBEDDED=1) $(BIN)/python -m tests.run
 
 unit: dev ## Unit tests only
 	@$(BIN)/python -m tests.run unit
@@ -53,6 +53,9 @@ bench: dev consul ## What W and R cost, beside Tile38 alone and HAProxy; on a ma
 docs: dev ## Write the tables of README from the code
 	@$(BIN)/python -m tests.readme
 
+site: dev ## The pages of docs/ as HTML in docs/_build; a warning is an error
+	@$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build
+
 check: lint types unit ## What to run before each commit
 
 lint: dev ## ruff: rules and format
@@ -67,6 +70,6 @@ format: dev ## Let ruff rewrite what it can
 	@$(BIN)/ruff format .
 
 clean: ## Remove everything that was made here, the virtual environment too
-	rm -rf $(VENV) build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov .run
+	rm -rf $(VENV) build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov .run docs/_build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -f twisted/plugins/dropin.cache

@@ -19,7 +19,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from tests.real import LOOPBACK, RealTile38, Reply, ReplyError
+from tests.real import LOOPBACK, RealTile38, Reply, ReplyError, require
 from tile38cm.coordination.status import EpochRecord
 from tile38cm.model import Position
 from tile38cm.peers.messages import Data
@@ -279,3 +279,10 @@ class FedCase(TestCase):
             return follower.server().get("caught_up") == "true"
 
         await until(caught_up, "caught up")
+
+
+class TrapCase(FedCase):
+    """About a trap of Tile38 itself, which the embedded node does not copy."""
+
+    def setUp(self) -> None:
+        require("tile38")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.real import RealTile38, wait_for
+from tests.real import RealTile38, require, wait_for
 from tile38cm.wire.commands import TABLE, Class
 from tile38cm.wire.replies import not_executed
 from tile38cm.wire.resp import encode_request
@@ -65,6 +65,7 @@ class TableTests(SynchronousTestCase):
     """L{TABLE}"""
 
     def setUp(self) -> None:
+        require("tile38")
         self.leader = RealTile38().start()
         self.addCleanup(self.leader.stop)
         self.follower = RealTile38().start()

@@ -15,8 +15,8 @@ from threading import Event, Thread
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.real import ROOT, require, wait_for
-from tile38cm.dev.client import talk
+from tests.real import ROOT, find, wait_for
+from tile38cm.dev.client import listen, talk
 from tile38cm.dev.processes import Child, Failed, Halted
 from tile38cm.dev.processes import wait_for as dev_wait_for
 
@@ -97,21 +97,19 @@ def processes_of(folder: str) -> list[str]:
 
 
 class RunTests(SynchronousTestCase):
-    """A cluster from the first line to the last."""
+    """A cluster from the first line to the last, with the real servers where they are."""
 
-    def setUp(self) -> None:
-        require("consul")
-        require("tile38")
+    embedded = find("consul") is None or find("tile38") is None
 
     def start(self, *flags: str) -> Run:
         """Start it, and see that it ends."""
-        run = Run(*flags)
+        run = Run(*flags, *(["--embedded"] if self.embedded else []))
         self.addCleanup(run.end)
         return run
 
     def nodes(self, run: Run) -> tuple[str, dict[str, tuple[int, ...]]]:
         """The leader, and each node's W, R, Tile38 and process ids, from the table."""
-        rows = [re.match(r"  (n\d) +(leader|follower|not ready) +(.*)", line) for line in run.lines]
+        rows = [re.match(r"  (n\d) +(leader|follower|not ready) +((?:\d+ +){5})", line) for line in run.lines]
         found = {row[1]: (row[2], tuple(map(int, row[3].split()))) for row in rows if row}
         (leader,) = [name for name, (role, _) in found.items() if role == "leader"]
         return leader, {name: numbers for name, (_, numbers) in found.items()}
@@ -169,6 +167,25 @@ class RunTests(SynchronousTestCase):
         self.addCleanup(run.end)
         run.until("CONSUL_BIN is /no/such/consul, which is not a program that can be run.")
         self.assertEqual(run.process.wait(STOP), 1)
+
+
+class EmbeddedRunTests(RunTests):
+    """The same with embedded servers."""
+
+    embedded = True
+    test_no_server = None  # type: ignore[assignment]
+
+    def test_fleet(self) -> None:
+        """Trucks drive, and the program's own client shows them, once and as they move."""
+        run = self.start("--nodes", "1", "--fleet", "2")
+        run.introduced()
+        run.until("2 trucks drive")
+        (_, reader, *_) = self.nodes(run)[1]["n1"]
+        wait_for(lambda: talk(reader, "GET", "fleet", "truck2") is not None, "a truck")
+        self.assertIn("truck1", str(talk(reader, "SCAN", "fleet", "IDS")))
+        told = listen(reader, "NEARBY", "fleet", "FENCE", "POINT", "33.45", "-112.07", "100000")
+        self.assertEqual(next(told), "OK")
+        self.assertIn('"id":"truck', next(told))
 
 
 class ChildTests(SynchronousTestCase):

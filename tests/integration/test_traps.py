@@ -8,7 +8,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from tests.integration.fed import Fed, FedCase, asked, log_of, points, reactor, until, write
+from tests.integration.fed import Fed, TrapCase, asked, log_of, points, reactor, until, write
 from tests.real import LOOPBACK, RealTile38, ReplyError, RespClient
 from tile38cm.model import Position
 from tile38cm.replication.history import Continue, StartOver
@@ -42,7 +42,7 @@ async def shrunk(server: RealTile38) -> None:
     await until(lambda: len(log_of(server)) < before, "shrunk")
 
 
-class MergeTests(FedCase):
+class MergeTests(TrapCase):
     """Old data of a follower."""
 
     async def test_small_log_is_appended(self) -> None:
@@ -94,7 +94,7 @@ class MergeTests(FedCase):
         self.assertEqual(size(fed.server), len(log_of(fed.server)))
 
 
-class ShrinkTests(FedCase):
+class ShrinkTests(TrapCase):
     """C{AOFSHRINK} on a leader whose followers are attached, and what comes of it."""
 
     async def test_inflated_size_poisons(self) -> None:
@@ -135,7 +135,7 @@ class ShrinkTests(FedCase):
         self.assertEqual(size(fed.server), len(log_of(fed.server)))
 
 
-class ExpiryTests(FedCase):
+class ExpiryTests(TrapCase):
     """Lifetimes make logs differ."""
 
     def mortal(self, first: int, many: int) -> bytes:
@@ -177,7 +177,7 @@ class ExpiryTests(FedCase):
         self.assertNotIn(points(0, 1), after[len(kept) :])
 
 
-class StaleTests(FedCase):
+class StaleTests(TrapCase):
     """Reads while a follower is being rolled back or filled."""
 
     def numbered(self, many: int) -> bytes:
@@ -218,7 +218,7 @@ class StaleTests(FedCase):
         return found if isinstance(found, str) else None
 
 
-class LeaderDiesTests(FedCase):
+class LeaderDiesTests(TrapCase):
     """What followers say when their leader is gone."""
 
     async def test_who_has_more(self) -> None:
@@ -291,7 +291,7 @@ class LeaderDiesTests(FedCase):
         self.assertIn("truck0000001", str(asked(fed.server, "SCAN", "fleet", "IDS")))
 
 
-class PasswordTests(FedCase):
+class PasswordTests(TrapCase):
     """A password for the leader that is wrong there."""
 
     async def test_wrong_leaderauth(self) -> None:
@@ -314,7 +314,7 @@ class PasswordTests(FedCase):
         self.assertEqual(count(ours), 10)
 
 
-class MarkedTests(FedCase):
+class MarkedTests(TrapCase):
     """The marker that all of this rests on."""
 
     async def test_no_trace_in_the_data(self) -> None:

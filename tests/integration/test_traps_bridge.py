@@ -18,7 +18,7 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from tests.integration.fed import FedCase, asked, log_of, points, reactor, until, write
+from tests.integration.fed import TrapCase, asked, log_of, points, reactor, until, write
 from tests.integration.plain_leader import PlainLeader, PlainLink
 from tests.real import LOOPBACK, ROOT, RealTile38
 from tile38cm.model import Position
@@ -45,7 +45,7 @@ class Deserter(VirtualLeader):
         await super().asked(caller, words)
 
 
-class BridgeCase(FedCase):
+class BridgeCase(TrapCase):
     """A follower with a log, and a leader that is not careful."""
 
     def leader(self, follower: RealTile38) -> tuple[PlainLeader, Address]:

@@ -18,6 +18,7 @@ A cluster:
 
 - C{cluster}: one Consul, and a Tile38 and a manager for each node
 - C{processes}: the programs as children of this process
-- C{show}: what a person sees of it
-- C{talk}: one command to a port
+- C{fixtures}: it as a fixture of pytest
+- C{run}: C{make run}; C{show}: what a person sees of it; C{fleet}: sample data that moves
+- C{client}: commands to a port
 """

@@ -8,12 +8,14 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.test.requesthelper import DummyRequest
 
 from tests.contracts.consul import verify_chain
 from tests.unit.dev.consul_bench import dev_consul
 from tile38cm.coordination.consul import Leaf, Roots
 from tile38cm.coordination.consul_agent import Request
 from tile38cm.coordination.consul_wire import Answer
+from tile38cm.dev import consul
 from tile38cm.dev.consul_changes import FIRST_INDEX
 
 
@@ -34,6 +36,18 @@ class DevConsulCase(SynchronousTestCase):
         """A new session's id."""
         session: str = json.loads(self.ask("PUT", "/v1/session/create", given).body)["ID"]
         return session
+
+
+class QueryTests(DevConsulCase):
+    """Words of a query."""
+
+    def test_without_value(self) -> None:
+        """A word needs no value, as with curl C{…?recurse}."""
+        request: Any = DummyRequest([])
+        request.uri, request.args = b"/v1/kv/a?recurse&passing", {}
+        self.assertTrue(consul._said(request, "recurse"))
+        self.assertTrue(consul._said(request, "passing"))
+        self.assertFalse(consul._said(request, "keys"))
 
 
 class SessionTests(DevConsulCase):
