@@ -108,6 +108,10 @@ class _Question:
     def finish(self) -> None:
         """Nothing is to be closed."""
 
+    def cut(self) -> None:
+        """Half an answer is none."""
+        self._end(None)
+
     def go_on(self) -> None:
         """There is no further question."""
 

@@ -169,6 +169,12 @@ class Client(Protocol):
             self.transport.unregisterProducer()
             self.transport.loseConnection()
 
+    def cut(self) -> None:
+        """End the connection; the client has a part of a reply that will never be whole."""
+        self._closing = True
+        self._plain = False
+        self.transport.abortConnection()
+
     def go_on(self) -> None:
         """Take the requests that are whole."""
         conversation = self._conversation

@@ -16,9 +16,10 @@ in the same epoch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
-from tile38cm.proxy.exchange import Exchange, Packet, State, Verdict
+from tile38cm.proxy.exchange import LARGE_REPLY, Exchange, Packet, State, Verdict
 from tile38cm.proxy.line import Line
 from tile38cm.proxy.link import Link
 from tile38cm.proxy.passage import Passage
@@ -26,13 +27,12 @@ from tile38cm.proxy.sides import Side
 from tile38cm.proxy.upstream import Upstream
 from tile38cm.wire.bundles import Bundle
 from tile38cm.wire.commands import Class
+from tile38cm.wire.forms import RESP
 from tile38cm.wire.resp import Output
 from tile38cm.wire.weights import APART
 
 #: Another node speaks for many clients, and so may have so many times as much under way.
 PEER_CLIENTS = 8
-#: Bytes of a reply on a lane after which a client's reads have a connection of their own.
-LARGE_REPLY = 64 * 1024
 
 
 class Port(Protocol):
@@ -46,6 +46,9 @@ class Port(Protocol):
 
     def finish(self) -> None:
         """Close the connection once everything delivered is sent."""
+
+    def cut(self) -> None:
+        """End the connection at once."""
 
     def go_on(self) -> None:
         """Requests are taken again."""
@@ -207,6 +210,11 @@ class Conversation:
     def link_lost(self) -> None:
         """Judge what was under way, and begin again."""
         self._passage.live = None
+        queue = self._line.queue
+        if queue and queue[0].begun:
+            # Nothing that could follow would be understood.
+            self._port.cut()
+            return
         self._line.lose()
         self.proceed()
 
@@ -237,7 +245,8 @@ class Conversation:
         if exchange.state is not State.SENT:
             return
         line = self._line
-        if exchange.batch is None and not self._link.sealed and line.seems_turned_away(exchange, reply):
+        apart = exchange.batch is None and not (self._link.sealed or exchange.begun)
+        if apart and line.seems_turned_away(exchange, reply):
             if line.turned_away(exchange, reply):
                 self._link.retire()
             return
@@ -246,6 +255,17 @@ class Conversation:
             self._live_replied(exchange)
         elif len(reply) > LARGE_REPLY and exchange.heavy:
             self._passage.large = True
+
+    def flows(self, exchange: Exchange, part: Callable[[], bytes]) -> None:
+        """
+        Pass on what is here of a large reply, so that it is never kept as a whole: on a
+        connection of the client's own, whose pace is the client's, and without a gate.
+        """
+        passage = self._passage
+        apart = passage.weight == APART and exchange is not passage.live and not self._link.sealed
+        if apart and exchange.state is _SENT and exchange is self._line.queue[0] and exchange.form is RESP:
+            exchange.begun = True
+            self._port.deliver(part())
 
     def partly_replied(self, exchange: Exchange, replies: bytes) -> None:
         """What is here of a bundle's replies; the connection is lost, and they are judged then."""

@@ -18,6 +18,7 @@ held is always a single one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from typing import ClassVar, Protocol
 
@@ -40,6 +41,11 @@ UNCERTAIN = (
 PERHAPS = b"perhaps executed"
 LOST_TOO_OFTEN = "ERR the server was lost each time this command was sent"
 HOLD_FULL = "ERR too many requests are waiting for a leader: this node's memory for them is full"
+
+
+#: Bytes of a reply after which it is passed on in pieces where that can be, and a client's reads have a
+#: connection of their own.
+LARGE_REPLY = 64 * 1024
 
 
 class State(Enum):
@@ -78,6 +84,9 @@ class Asker(Protocol):
 
         @param verdict: what the gate said in this turn, if it was asked.
         """
+
+    def flows(self, exchange: Exchange, part: Callable[[], bytes]) -> None:
+        """There is much of a reply, and more to come; C{part} takes what there is, to be passed on."""
 
     def partly_replied(self, exchange: Exchange, replies: bytes) -> None:
         """To some of a bundle's requests; there will be no more, and C{turned} does not follow."""
@@ -136,6 +145,8 @@ class Exchange:
     losses = 0
     #: A write that is held again after it had been sent: the first attempt may have been applied.
     doubtful = False
+    #: The client has a part of the reply already.
+    begun = False
     #: How the reply is written for the client.
     form: Form = RESP
 

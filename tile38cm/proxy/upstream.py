@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime, ITCPT
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from tile38cm.proxy.exchange import Asker, Batch, Exchange, Verdict
+from tile38cm.proxy.exchange import LARGE_REPLY, Asker, Batch, Exchange, Verdict
 from tile38cm.proxy.partners import Gate, Target, Wire
 from tile38cm.proxy.preparation import ROLE, Step
 from tile38cm.sending import sender
@@ -254,6 +254,8 @@ class Upstream(Protocol):
                 item = expected[0]
                 reply = next_(item.count)
                 if reply is None:
+                    if isinstance(item, Exchange) and (item.begun or self._parser.kept > LARGE_REPLY):
+                        _asker(item).flows(item, self._parser.part)
                     break
                 expected.popleft()
                 if isinstance(item, Exchange):

@@ -39,6 +39,8 @@ class ReplyParser:
         self._next = 0
         #: How many values are still missing in the replies that were asked for.
         self._missing = 0
+        #: Bytes that are still missing of a bulk whose beginning was given out.
+        self._ahead = 0
 
     def feed(self, data: bytes) -> None:
         """Take what the server sent; what is left of earlier bytes stays in front of it."""
@@ -69,6 +71,10 @@ class ReplyParser:
                 self._start = self._next = usual.end()
                 return usual[0] if isinstance(data, bytes) else bytes(usual[0])
         find, size = data.find, len(data)
+        if self._ahead:
+            if size - at < self._ahead:
+                return None
+            at, self._ahead, missing = at + self._ahead, 0, missing - 1
         try:
             while missing:
                 end = find(b"\r\n", at)
@@ -96,6 +102,26 @@ class ReplyParser:
             return None
         begin, self._start = self._start, at
         return data[begin:at] if isinstance(data, bytes) else bytes(memoryview(data)[begin:at])
+
+    def part(self) -> bytes:
+        """
+        All that has come of a reply that is not whole, as far as its lengths are known.
+
+        Only behind a C{next} that gave nothing; the next one gives what is missing then.
+        """
+        data, at, size = self._data, self._next, len(self._data)
+        if not self._ahead and at < size and data[at] == _BULK and (end := data.find(b"\r\n", at)) >= 0:
+            self._ahead = end + 4 + int(data[at + 1 : end]) - at
+        if self._ahead:
+            self._ahead -= size - at
+            at = size
+        begin, self._start, self._next = self._start, at, at
+        return bytes(memoryview(data)[begin:at])
+
+    @property
+    def kept(self) -> int:
+        """How many bytes there are that belong to no reply that was given out."""
+        return len(self._data) - self._start
 
     @property
     def empty(self) -> bool:

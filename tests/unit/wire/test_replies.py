@@ -40,6 +40,21 @@ class ReplyParserTests(SynchronousTestCase):
         pieces = [data[a:b] for a, b in zip([0, *at], [*at, len(data)], strict=True)]
         self.assertEqual(replies(*pieces), raws)
 
+    @given(st.lists(values, min_size=1, max_size=4), st.integers(1, 30))
+    def test_parts(self, asked: list[Value], size: int) -> None:
+        """Replies that are passed on before they are whole lose nothing, and end where they end."""
+        raws = [encode_reply(value) for value in asked]
+        data, parser = b"".join(raws), ReplyParser()
+        found, begun = [], b""
+        for at in range(0, len(data), size):
+            parser.feed(data[at : at + size])
+            while (rest := parser.next()) is not None:
+                found.append(begun + rest)
+                begun = b""
+            begun += parser.part()
+            self.assertLessEqual(parser.kept, 30)
+        self.assertEqual((found, begun), (raws, b""))
+
     def test_every_split(self) -> None:
         """Nil bulks, nil arrays and empty ones are whole replies."""
         data = b"$-1\r\n*-1\r\n*0\r\n$0\r\n\r\n-ERR x\r\n*2\r\n*1\r\n:1\r\n$2\r\n\r\n\r\n"
