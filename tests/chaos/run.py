@@ -17,6 +17,7 @@ from tests.chaos.gates import by_node, overlaps
 from tests.chaos.history import Outcome, wrong_ends, wrong_reads
 from tests.chaos.options import Options
 from tests.chaos.world import World, now
+from tests.real import ReplyError
 
 #: Seconds for the cluster to be of one mind, once everything is healed.
 SETTLE_TIMEOUT = 90.0
@@ -92,7 +93,14 @@ class Run:
         """What all nodes hold, as soon as it is the same."""
         end = now() + EQUAL_TIMEOUT
         while True:
-            held = {node.id: await asyncio.to_thread(contents, node) for node in world.nodes}
+            try:
+                held = {node.id: await asyncio.to_thread(contents, node) for node in world.nodes}
+            except (OSError, ReplyError) as e:
+                if now() > end:
+                    self._found([f"NOT READABLE: {e}"])
+                    return {}
+                await asyncio.sleep(0.5)
+                continue
             if not self.options.lifetimes:
                 held = {node: {k: v for k, v in found.items() if k != TTL} for node, found in held.items()}
             first, *rest = held

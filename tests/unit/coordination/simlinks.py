@@ -125,7 +125,13 @@ class Replica:
             lost = self.file[len(self.file) - cut :]
             del self.file[len(self.file) - cut :]
             del self.log[len(self.log) - sum(entry is not None for entry in lost) :]
-            self.position = Position(max(self.led), len(self.file))
+            epoch = max(self.led)
+            start = self.world.consul.records[epoch].start
+            if start is None or len(self.file) < start:
+                # Shorter than what is remembered of it: it proves nothing.
+                self.position, self.led = None, frozenset()
+            else:
+                self.position = Position(epoch, len(self.file))
         elif self.marks:
             del self.marks[max(1, len(self.marks) - most) :]
             size, writes, self.position = self.marks[-1]
