@@ -125,11 +125,12 @@ class Replica:
             lost = self.file[len(self.file) - cut :]
             del self.file[len(self.file) - cut :]
             del self.log[len(self.log) - sum(entry is not None for entry in lost) :]
+            self.marks = [mark for mark in self.marks if mark[0] <= len(self.file)]
             epoch = max(self.led)
             start = self.world.consul.records[epoch].start
             if start is None or len(self.file) < start:
                 # Shorter than what is remembered of it: it proves nothing.
-                self.position, self.led = None, frozenset()
+                self.position, self.led, self.marks = None, frozenset(), []
             else:
                 self.position = Position(epoch, len(self.file))
         elif self.marks:
