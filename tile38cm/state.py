@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -84,9 +85,11 @@ class StateDirectory:
         lock = (self.path / "lock").open("ab")
         try:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.close()
-            raise ValueError("another manager uses it") from None
+        except OSError as e:
+            if e.errno in (errno.EACCES, errno.EAGAIN):
+                lock.close()
+                raise ValueError("another manager uses it") from None
+            # A file system without locks: nobody can be kept out.
         self._lock = lock
 
     def keep(self, state: Remembered) -> None:
