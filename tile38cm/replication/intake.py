@@ -22,7 +22,7 @@ from tile38cm.replication.markers import commands, for_follower, is_own, lengthe
 from tile38cm.replication.matching import Doubts, Matcher, NoMatch
 from tile38cm.replication.recovery import Recovered, recover
 from tile38cm.replication.virtual_leader import AttachError, LogCut, NotAttached, VirtualLeader
-from tile38cm.tasks import pause
+from tile38cm.tasks import Interruptible, pause
 from tile38cm.tile38 import Tile38, Tile38Error
 
 #: A marker is fed at least every so many bytes, and so many seconds after the first byte behind one.
@@ -68,6 +68,7 @@ class Intake:
         self._unmarked = 0
         self._marking: IDelayedCall | None = None
         self._announced = 0
+        self._attaching = Interruptible()
         self.on_delivered: Callable[[Position], None] = lambda _: None
         self.on_lost: Callable[[str], None] = lambda _: None
         self.on_room: Callable[[], None] = lambda: None
@@ -225,7 +226,12 @@ class Intake:
             return
         if self.matching:
             return  # the leader may explain it
-        await self.attach(sum(len(p.payload) for p in fresh))
+        try:
+            await self.attach(sum(len(p.payload) for p in fresh))
+        except BaseException:
+            for piece in fresh:
+                self._backlog.append(piece)  # it is acknowledged, and nowhere else
+            raise
         self.mark()
         for piece in fresh:
             if self.position is not None and piece.epoch != self.position.epoch:
@@ -240,11 +246,17 @@ class Intake:
         """
         announced = to_come + to_come // 64 + SPARE if to_come else 0
         try:
-            attached = await self._virtual.attach(announced)
+            attached = await self._attaching.run(self._virtual.attach(announced))
         except LogCut:
             self.know(None)  # what is left of the log has a marker of its own
             raise
+        if attached is None:
+            raise AttachError("this node stands for election, or leads")
         self._announced = attached.size + announced
+
+    def hold_off(self) -> None:
+        """Give up an attach that is under way: Tile38 would follow though this node may lead by then."""
+        self._attaching.interrupt()
 
     def take(self, data: Data) -> None:
         """Feed the next piece; fails with C{NotAttached}, and with L{NoMatch} as C{skip} does."""
@@ -336,6 +348,7 @@ class Intake:
         That is its end, unless commands stand behind the last known position: then
         they belong to what comes.  Fails with L{AttachError} or C{Tile38Error}.
         """
+        self.hold_off()
         if self.attached:
             self._mark_no_more()
             last = pair(b"promotion", f"{self._member} {self.position}".encode())

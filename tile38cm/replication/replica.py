@@ -110,6 +110,7 @@ class Replica:
         self._allowed = allowed
         if not allowed:
             self._cut("this node stands for election")
+            self._intake.hold_off()
 
     def leader_changed(self) -> None:
         """Look at once whether the connection is still to whoever leads."""

@@ -62,6 +62,9 @@ class SlowIntake:
     def begin(self) -> None:
         """Nothing is to be matched."""
 
+    def hold_off(self) -> None:
+        self.attaching.cancel()
+
     def mark(self) -> None:
         """Nobody reads it."""
 
