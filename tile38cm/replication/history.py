@@ -135,7 +135,7 @@ def _whole(decision: Continue, log: PresentLog, holdings: Holdings) -> Continue 
     """The decision, if it makes sense and every byte of it is there."""
     places = [decision.log_from, *(turn.offset for turn in decision.turns), log.end]
     if any(s.end < s.start for s in decision.segments) or places != sorted(places):
-        return StartOver("the recorded history contradicts itself")
+        return StartOver("the log of a term on the way was rewritten, or the recorded history is rubbish")
     missing = [
         s for s in decision.segments if s.start < s.end and not holdings.covers(s.epoch, s.start, s.end)
     ]

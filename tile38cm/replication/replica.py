@@ -144,7 +144,10 @@ class Replica:
                     await self._round()
             except NotLeader:
                 pass
-            except (PeerError, BadMessage, AttachError, LogError, OSError, Tile38Error) as e:
+            except PeerError as e:
+                # How a node that is gone refuses differs from call to call.
+                self._say(f"replication has to wait: {e}", kind="the leader does not answer")
+            except (BadMessage, AttachError, LogError, OSError, Tile38Error) as e:
                 self._say(f"replication has to wait: {e}")
             except NoMatch as e:
                 self._intake.give_up(str(e))
@@ -390,7 +393,7 @@ class Replica:
             self.stage = stage
             self.owner.on_change()
 
-    def _say(self, text: str, good: bool = False) -> None:
-        if text != self._said:
-            self._said = text
+    def _say(self, text: str, good: bool = False, kind: str = "") -> None:
+        if (kind or text) != self._said:
+            self._said = kind or text
             (self._log.info if good else self._log.warn)("{text}", text=text)

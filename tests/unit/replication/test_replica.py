@@ -8,12 +8,13 @@ from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.unit.peers.wires import End
 from tests.unit.replication.minitile38 import command
 from tile38cm.model import Position
-from tile38cm.peers.connection import PeerConnection
+from tile38cm.peers.connection import PeerConnection, PeerError
 from tile38cm.peers.dial import PeerDialer
 from tile38cm.peers.messages import Data, Resume
 from tile38cm.replication.backlog import Backlog
@@ -182,6 +183,26 @@ class AloneTests(ReplicaCase):
         self.line = ("n2", 2, None)
         self.wait(ALONE + 1)
         self.assertEqual((self.replica.ready, len(self.leader.conns)), (False, 1))
+
+
+class UnreachableTests(ReplicaCase):
+    """A leader that cannot be reached."""
+
+    def begin(self) -> None:
+        self.calls = 0
+        cast(Any, self.leader).dial = self.dial
+        super().begin()
+
+    async def dial(self, *_: Any) -> PeerConnection:
+        self.calls += 1
+        raise PeerError(("refused", "reset", "no answer")[self.calls % 3])
+
+    def test_said_once(self) -> None:
+        """However it fails, that is said once."""
+        with capturedLogs() as events:
+            self.clock.pump([RETRY] * 20)
+        self.assertGreater(self.calls, 10)
+        self.assertEqual([event for event in events if "has to wait" in event.get("text", "")], [])
 
 
 class LateTests(ReplicaCase):
