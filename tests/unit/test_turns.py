@@ -10,7 +10,7 @@ from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
-from twisted.internet.tcp import Connection
+from twisted.internet.tcp import Connection, Server
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -33,8 +33,17 @@ class Recorder(Protocol):
         self.lost = reason.type
 
 
+def accepted(ours: socket.socket, protocol: Protocol, reactor: EPollReactor) -> Connection:
+    """A connection such as a port makes."""
+    return Server(ours, protocol, ("127.0.0.1", 1), None, 0, reactor)  # type: ignore[arg-type]  # no port
+
+
 class TurnTests(SynchronousTestCase):
-    """L{hasten}"""
+    """L{hasten}, with connections that are read here"""
+
+    @staticmethod
+    def kind(ours: socket.socket, protocol: Protocol, reactor: EPollReactor) -> Connection:
+        return accepted(ours, protocol, reactor)
 
     def setUp(self) -> None:
         self.reactor = EPollReactor()
@@ -53,8 +62,7 @@ class TurnTests(SynchronousTestCase):
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         self.addCleanup(theirs.close)
-        connection = Connection(ours, protocol, self.reactor)
-        connection.connected = 1
+        connection = self.kind(ours, protocol, self.reactor)
         protocol.makeConnection(connection)
         connection.startReading()
         return connection, theirs
@@ -178,3 +186,13 @@ class TurnTests(SynchronousTestCase):
         other = object()
         hasten(other)
         self.assertFalse(hasattr(other, "doIteration"))
+
+
+class OtherConnectionTests(TurnTests):
+    """The same with connections that read by themselves"""
+
+    @staticmethod
+    def kind(ours: socket.socket, protocol: Protocol, reactor: EPollReactor) -> Connection:
+        connection = Connection(ours, protocol, reactor)
+        connection.connected = 1
+        return connection

@@ -32,11 +32,13 @@ class Office:
         if term is None:
             return False, 0, 0, -1, 0
         members, ledger = term.required(), term.ledger
-        may, covered = term.opened and term.final is None, None
+        may, covered, least = term.opened and term.final is None, None, 0
         if members:
             may = may and ledger.promised(members, self._core.now())
             covered = ledger.covered(members)
-        return may, term.status.epoch, 1 + len(members), covered, ledger.furthest()
+        if ledger.acknowledging:
+            least = ledger.furthest()
+        return may, term.status.epoch, 1 + len(members), covered, least
 
     def gate_open(self) -> bool:
         """Whether this node may serve as the leader, judged now."""

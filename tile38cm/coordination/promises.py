@@ -77,7 +77,8 @@ class Ledger:
     _sent: dict[int, float] = field(factory=dict)
     _next: int = 1
     _until: dict[str, float] = field(factory=dict)
-    _acked: dict[str, int] = field(factory=dict)
+    #: What each member has acknowledged; those that have acknowledged nothing are not in it.
+    acknowledging: dict[str, int] = field(factory=dict, init=False)
     _lag: dict[str, _Lag] = field(factory=dict)
     _departed: set[str] = field(factory=set)
     #: The first heartbeat whose answer may tell what a member has.
@@ -106,7 +107,7 @@ class Ledger:
 
     def acknowledged_by(self, member: str, offset: int) -> None:
         """A member holds all bytes of this epoch's log up to C{offset}."""
-        self._acked[member] = offset
+        self.acknowledging[member] = offset
         lag = self._lag.get(member)
         if lag is not None and offset >= lag.offset:
             del self._lag[member]
@@ -118,7 +119,7 @@ class Ledger:
         from before the member lost its data, so they vouch for nothing.  Its
         promise stays: it was given, and binds the giver.
         """
-        self._acked.pop(member, None)
+        self.acknowledging.pop(member, None)
         self._since[member] = self._next
 
     def wanted(self, offset: int, members: frozenset[str], now: float) -> None:
@@ -129,7 +130,7 @@ class Ledger:
 
     def acked(self, member: str) -> int:
         """The last offset that a member acknowledged; -1: none."""
-        return self._acked.get(member, -1)
+        return self.acknowledging.get(member, -1)
 
     def promised_until(self, member: str) -> float:
         """When the promise of a member ends by our count."""
@@ -141,11 +142,11 @@ class Ledger:
 
     def furthest(self) -> int:
         """The largest offset that anybody acknowledged in this epoch; the log is as long, at least."""
-        return max(self._acked.values()) if self._acked else 0
+        return max(self.acknowledging.values()) if self.acknowledging else 0
 
     def covered(self, members: frozenset[str]) -> int | None:
         """The offset that every one of C{members} has acknowledged; C{None}: no members, no limit."""
-        return min([self._acked.get(m, -1) for m in members]) if members else None
+        return min([self.acknowledging.get(m, -1) for m in members]) if members else None
 
     def fallen(self, members: frozenset[str], now: float, patience: float) -> frozenset[str]:
         """Members without an unexpired promise, or that lag longer than C{patience} seconds."""

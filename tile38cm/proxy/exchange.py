@@ -285,10 +285,14 @@ class Verdict:
         """Whether all that was sent in a batch may go to its clients."""
         if batch is self.passed:
             return True
-        if not (self.word.enough and self._covers(batch)):
+        may, epoch, acknowledged, enough, _ = self.word
+        offset = batch.offset
+        if not (may and enough and epoch == batch.epoch and offset is not None):
             return False
-        self.passed = batch
-        return True
+        if acknowledged >= offset >= batch.least:
+            self.passed = batch
+            return True
+        return False
 
     def releases(self, exchange: Exchange) -> bool:
         """Whether an answered exchange may go to its client."""

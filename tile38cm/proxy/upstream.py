@@ -297,7 +297,8 @@ class Upstream(Protocol):
             verdict.told = batch.offset
             gate.released(batch.offset)
         for exchange, reply in got:
-            asker = _asker(exchange)
+            asker = exchange.asker
+            assert asker is not None
             if not (passed and asker.landed(exchange, reply)):
                 asker.replied(exchange, reply)
                 concerned[asker] = None

@@ -85,15 +85,21 @@ class BundleScanner:
 
     def _several(self, data: bytes, first: bytes, leader: bool, weight: int) -> Bundle | None:
         """As C{scan}, when something stands behind the first request."""
-        gets, packed, heavy = self._reader.gets, [first], 1 if weight else 0
+        gets, always, writes = self._reader.gets, ALWAYS.get, _WRITES
+        packed, heavy = [first], 1 if weight else 0
         while (args := gets()) is not False:
-            if OWN_KEY in args or (own := _weight(args)) == APART:
+            name = args[0]
+            own = always(name)
+            if own is None:
+                own = _weight(args)
+            if own == APART or OWN_KEY in args:
                 break
-            leader = leader or args[0] in _WRITES
             if own:
                 heavy += 1
                 if own > weight:
                     weight = own
+            if name in writes:
+                leader = True
             packed.append(pack_command(tuple(args)))
         raw = b"".join(packed)
         if len(packed) == 1 and len(raw) > LARGE or not data.startswith(raw):
