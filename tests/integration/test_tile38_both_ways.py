@@ -7,7 +7,10 @@ import os
 import random
 import shutil
 from functools import partial
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import islice
+from queue import Queue
+from threading import Thread
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -141,6 +144,32 @@ class BothWaysTests(SynchronousTestCase):
             if "distance" in told:
                 told["distance"] = round(told["distance"], 3)
             found[message[2]].append(told)
+
+    def test_webhook(self) -> None:
+        """Events of a hook are brought by HTTP."""
+        told: Queue[Any] = Queue()
+
+        class Receiver(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                told.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        served = HTTPServer(("127.0.0.1", 0), Receiver)
+        self.addCleanup(served.server_close)
+        Thread(target=served.serve_forever, daemon=True).start()
+        self.addCleanup(served.shutdown)
+        for server in (self.real, self.embedded):
+            place = f"http://127.0.0.1:{served.server_port}/"
+            server.command("SETHOOK", "h", place, *CHANNELS["within"].split())
+            for where in ("33.5 -112.2", "40 -100"):
+                server.command("SET", "fleet", "truck1", "POINT", *where.split())
+            events = [told.get(timeout=30)["detect"] for _ in range(2)]
+            self.assertEqual(events, ["enter", "exit"], server)
 
     def test_live(self) -> None:
         """A live fence tells its client the same, in both kinds of output."""

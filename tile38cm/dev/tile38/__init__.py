@@ -3,7 +3,8 @@
 C{python -m tile38cm.dev.tile38 -h HOST -p PORT -d FOLDER} runs one.  It reads and writes Tile38's own
 log, follows Tile38 and is followed by it.  What it lacks it answers as Tile38 answers an unknown
 command, or a word that cannot stand there, and says so in its log: scripts, C{WHERE} with
-expressions, webhooks.
+expressions, hooks
+to anything but HTTP.
 
 From the bottom up:
 
@@ -20,4 +21,5 @@ From the bottom up:
 - C{commands}: the table of all
 - C{live}, C{connection}: what goes over a socket
 - C{following}: the follower's side of the replication
+- C{webhooks}: events by HTTP
 """

@@ -23,6 +23,7 @@ from tile38cm.dev.tile38.connection import Connections
 from tile38cm.dev.tile38.following import Following
 from tile38cm.dev.tile38.logfile import Damaged
 from tile38cm.dev.tile38.node import Options
+from tile38cm.dev.tile38.webhooks import Webhooks, poster
 
 #: Flags of the real server that change nothing here; those with a value, and those without.
 IGNORED = ("-s", "-l", "--queuefilename", "--protected-mode", "--spinlock", "--pidfile")
@@ -87,10 +88,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     following = Following(node)
     following.change()
+    webhooks = Webhooks(node, poster(reactor))
     node.log.info("Ready to accept connections at {host}:{port}", host=given.host, port=given.port)
 
     def stop() -> None:
         following.stop()
+        webhooks.stop()
         connections.close_all()
         node.stop()
 

@@ -9,8 +9,11 @@ from attrs import frozen
 from rtree.index import Index
 
 from tile38cm.dev.tile38.geometry import Geo
-from tile38cm.dev.tile38.sphere import Box, to_box
+from tile38cm.dev.tile38.sphere import Box, box_around, to_box
 from tile38cm.dev.tile38.values import ZERO, Fields, Value
+
+#: Degrees by which a box is made larger, so that no rounding leaves anything out.
+MARGIN = 1e-6
 
 
 @frozen
@@ -102,9 +105,15 @@ class Collection:
         """Those whose boxes touch this one, in the order of their ids."""
         return [self._things[id] for id in sorted(self._places.touching(box, self._things))]
 
-    def nearest(self, lat: float, lon: float) -> list[tuple[float, Thing]]:
-        """Those that lie somewhere, with their distances in metres, the nearest first."""
-        placed = (thing for thing in self._things.values() if thing.geo.parts)
+    def nearest(self, lat: float, lon: float, meters: float) -> list[tuple[float, Thing]]:
+        """Those that lie somewhere, with their distances in metres, the nearest first.
+
+        @param meters: those farther away may be left out; 0 or less is no limit.
+        """
+        placed: Iterable[Thing] = (thing for thing in self._things.values() if thing.geo.parts)
+        if meters > 0:
+            west, south, east, north = box_around(lat, lon, meters)
+            placed = self.around((west - MARGIN, south - MARGIN, east + MARGIN, north + MARGIN))
         found = [(to_box(lat, lon, thing.geo.box), thing) for thing in placed]
         return sorted(found, key=lambda each: (each[0], each[1].id))
 

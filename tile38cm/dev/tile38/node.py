@@ -115,7 +115,7 @@ class Node:
     @ivar held: Whether the log has to stay as it is for the moment.
     @ivar on_follow: Called when the leader to follow is another one.
     @ivar ask_leader: Why host and port cannot be followed, or nothing.
-    @ivar send_hook: Sends a hook's event to its endpoints.
+    @ivar send_hook: Sends a hook's event to its endpoints; C{pending} counts those not taken yet.
     """
 
     log = Logger()
@@ -137,6 +137,7 @@ class Node:
         self.on_follow: Callable[[], object] = lambda: None
         self.ask_leader: Callable[[str, int], Deferred[str]] = lambda host, port: succeed(" anyone")
         self.send_hook: Callable[[Hook, str], object] = lambda hook, event: None
+        self.pending: Callable[[], int] = lambda: 0
         self._timers = [LoopingCall(self.expire), LoopingCall(self._sync)]
         if self.file is not None:
             self.file.on_flush = self._wake

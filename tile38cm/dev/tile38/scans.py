@@ -104,7 +104,7 @@ def _candidates(asked: Search, collection: Collection) -> Iterator[tuple[Thing, 
 def _near(asked: Search, collection: Collection) -> Iterator[tuple[Thing, float | None]]:
     circle = asked.area
     assert isinstance(circle, Circle)
-    for distance, thing in collection.nearest(circle.y, circle.x):
+    for distance, thing in collection.nearest(circle.y, circle.x, circle.meters):
         if 0 < circle.meters < distance:
             return
         yield thing, distance if asked.distance else None

@@ -65,7 +65,7 @@ def _basic(node: Node) -> dict[str, Figure]:
         "read_only": config.read_only,
         "cpus": os.cpu_count() or 1,
         "threads": 1,
-        "pending_events": 0,
+        "pending_events": node.pending(),
     }
     if config.follow_host:
         figures |= {
