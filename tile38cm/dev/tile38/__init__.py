@@ -3,8 +3,7 @@
 C{python -m tile38cm.dev.tile38 -h HOST -p PORT -d FOLDER} runs one.  It reads and writes Tile38's own
 log, follows Tile38 and is followed by it.  What it lacks it answers as Tile38 answers an unknown
 command, or a word that cannot stand there, and says so in its log: scripts, C{WHERE} with
-expressions, hooks
-to anything but HTTP.
+expressions, hooks to anything but HTTP.
 
 From the bottom up:
 
