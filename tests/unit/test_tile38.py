@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from tests.unit.local38 import LocalWay
 from tile38cm.settings import Address, Secret
 from tile38cm.tile38 import (
     ANSWER_TIMEOUT,
@@ -259,3 +260,33 @@ class ServerInfoTests(SynchronousTestCase):
     def test_not_shown(self) -> None:
         """A password does not show."""
         self.assertNotIn("sesame", repr(Secret("sesame")) + str(Secret("sesame")))
+
+
+class LogSizeTests(SynchronousTestCase):
+    """How long the log is, whatever the server says of itself."""
+
+    def setUp(self) -> None:
+        self.way = LocalWay()
+        self.way.client.start()
+
+    def size(self, at_least: int = 0) -> int:
+        """As it is found."""
+        self.way.asked.clear()
+        asking = Deferred.fromCoroutine(self.way.client.log_size(at_least))
+        self.way.settle()
+        return self.successResultOf(asking)
+
+    def test_any_word(self) -> None:
+        """A word that is too small, too large or none costs questions, and nothing else."""
+        for length in (0, 1, 2, 1000, 1023, 1024):
+            self.way.server.log = b"x" * length
+            for said in (None, 0, 1, length // 2, length, length + 1, 5 * length):
+                self.way.server.offset = said
+                for at_least in (0, length // 3, length + 7):
+                    self.assertEqual(self.size(at_least), length, (said, at_least))
+
+    def test_few_questions(self) -> None:
+        """A server that knows is asked four things."""
+        self.way.server.log = b"x" * 100_000
+        self.assertEqual(self.size(), 100_000)
+        self.assertEqual(self.way.asked, [b"PING", b"ROLE", b"AOFMD5", b"AOFMD5"])
