@@ -2,11 +2,13 @@
 A turn of the reactor with less around each read.
 
 Twisted runs every event in a logging context of its own, and looks twice at
-its descriptor: with one small packet per event that costs more than what is
-done with the packet, and where a single client waits for each reply it is
-half of what he waits for.  Here the one event that matters, bytes to read
-and nothing else, goes straight to the descriptor; all others take Twisted's
-way.  This is the one place that knows how its epoll reactor keeps them.
+its descriptor, and between two turns it looks through all it might have to
+do: with one small packet per event that costs more than what is done with the
+packet, and where a single client waits for each reply it is half of what he
+waits for.  Here the one event that matters, bytes to read and nothing else,
+goes straight to the descriptor, and the next turn begins at once unless
+something is due; all else takes Twisted's way.  This is the one place that
+knows how its epoll reactor works.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from twisted.internet.tcp import Client, Server
 from twisted.logger import Logger
 
 _log = Logger("tile38cm")
+#: How many turns follow each other before Twisted's loop has its own.
+MOST = 32
 _TCP: frozenset[object] = frozenset((Client, Server))
 
 
@@ -55,7 +59,21 @@ class Turns:
         self.soon = self._due.append
 
     def __call__(self, timeout: float | None) -> None:
-        """Wait for events, at most so many seconds (C{None}: for ever), and deal with them."""
+        """
+        Wait for events, at most so many seconds (C{None}: for ever), and deal with them.
+
+        While events come, and nothing else is due, more turns follow before this returns.
+        """
+        reactor = self._reactor
+        for _ in range(MOST):
+            if not self._turn(timeout) or timeout == 0 or reactor.threadCallQueue or reactor._justStopped:
+                return
+            timeout = reactor.timeout()
+            if timeout == 0:
+                return
+
+    def _turn(self, timeout: float | None) -> bool:
+        """One turn; whether there were events."""
         selectables = self._selectables
         if self._due:
             # Delayed calls are made between two turns.
@@ -63,7 +81,7 @@ class Turns:
         try:
             events = self._poll(-1 if timeout is None else timeout, len(selectables))
         except InterruptedError:
-            return
+            return False
         for fd, event in events:
             selectable: Any = selectables.get(fd)
             if selectable is None:
@@ -96,6 +114,7 @@ class Turns:
                 self._reactor._disconnectSelectable(selectable, why, True)
         if self._due:
             self._end()
+        return bool(events)
 
     def _end(self) -> None:
         due = self._due[:]

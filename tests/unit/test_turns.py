@@ -14,7 +14,7 @@ from twisted.internet.tcp import Connection, Server
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tile38cm.turns import hasten, soon
+from tile38cm.turns import MOST, hasten, soon
 
 
 class Recorder(Protocol):
@@ -155,6 +155,45 @@ class TurnTests(SynchronousTestCase):
         self.assertEqual(done, ["data", "data", "end", "end"])
         self.turn()
         self.assertEqual(len(done), 4)
+
+    def test_one_after_the_other(self) -> None:
+        """While bytes come, turn follows turn; a call that is due, or one of a thread, ends that."""
+        turns: list[int] = []
+
+        def answer(data: bytes) -> None:
+            turns.append(len(turns))
+            if len(turns) == 3:
+                self.reactor.callLater(0, lambda: None)
+            if len(turns) == 5:
+                self.reactor.callFromThread(lambda: None)
+            theirs.sendall(b"x")
+
+        _, theirs = self.connection(Recorder(answer))
+        theirs.sendall(b"x")
+        self.reactor.doIteration(1)
+        self.assertEqual(len(turns), 3)
+        self.reactor.runUntilCurrent()
+        self.reactor.doIteration(1)
+        self.assertEqual(len(turns), 5)
+        self.reactor.runUntilCurrent()
+        self.reactor.doIteration(1)
+        self.assertEqual(len(turns), 5 + MOST)
+
+    def test_stopped(self) -> None:
+        """A reactor that is stopped gets to know it."""
+        self.reactor._stopped = False
+        turns: list[int] = []
+
+        def stop(data: bytes) -> None:
+            turns.append(1)
+            if len(turns) == 2:
+                self.reactor.stop()
+            theirs.sendall(b"x")
+
+        _, theirs = self.connection(Recorder(stop))
+        theirs.sendall(b"x")
+        self.reactor.doIteration(1)
+        self.assertEqual(len(turns), 2)
 
     def test_between_turns(self) -> None:
         """What is asked for between two turns is done before the next one waits."""
