@@ -14,8 +14,16 @@ MAX_LINE = 1024 * 1024
 
 _BULK, _ARRAY = b"$*"
 _LINES = frozenset(b"+-:")
-#: One line, or what a leader without followers says of its role: the most of all replies.
-_USUAL = re.compile(rb"[+:-][^\r\n]*\r\n|\*3\r\n\$6\r\nmaster\r\n:[0-9]+\r\n\*0\r\n")
+#: A bulk of few bytes, and what most replies are: one line; a bulk, or two (a point); the ids of a small
+#: search; what a leader without followers says of its role.  An expression can count only by naming
+#: each number, but it does so in C, in a tenth of the time that a loop takes.
+_SHORT_BULK = b"\\$(?:%b)\r\n" % b"|".join(b"%d\r\n.{%d}" % (size, size) for size in range(33))
+_FEW_BULKS = b"|".join(b"%d\r\n(?:%b){%d}" % (count, _SHORT_BULK, count) for count in range(11))
+_USUAL = re.compile(
+    rb"[+:-][^\r\n]*\r\n|%b|\*2\r\n(?:(?:%b){2}|:[0-9]+\r\n\*(?:%b))|"
+    rb"\*3\r\n\$6\r\nmaster\r\n:[0-9]+\r\n\*0\r\n" % (_SHORT_BULK, _SHORT_BULK, _FEW_BULKS),
+    re.DOTALL,
+)
 _ROLE = re.compile(rb"\*3\r\n\$6\r\nmaster\r\n:(\d+)\r\n|\$\d+\r\n\{.*?\"role\":\"master\",\"offset\":(\d+)")
 #: What Tile38 answers when it has done nothing because of its role or state.
 _NOT_EXECUTED = re.compile(
