@@ -103,7 +103,8 @@ class RunTests(SynchronousTestCase):
 
     def start(self, *flags: str) -> Run:
         """Start it, and see that it ends."""
-        run = Run(*flags, *(["--embedded"] if self.embedded else []))
+        # In front: what follows "--" is the managers'.
+        run = Run(*(["--embedded"] if self.embedded else []), *flags)
         self.addCleanup(run.end)
         return run
 
@@ -161,19 +162,11 @@ class RunTests(SynchronousTestCase):
         run.until(r"--lease.*5ms")
         self.assertEqual(run.process.wait(STOP), 1)
 
-    def test_no_server(self) -> None:
-        """A server that is not there is named with what to do about it."""
-        run = Run(CONSUL_BIN="/no/such/consul")
-        self.addCleanup(run.end)
-        run.until("CONSUL_BIN is /no/such/consul, which is not a program that can be run.")
-        self.assertEqual(run.process.wait(STOP), 1)
-
 
 class EmbeddedRunTests(RunTests):
     """The same with embedded servers."""
 
     embedded = True
-    test_no_server = None  # type: ignore[assignment]
 
     def test_fleet(self) -> None:
         """Trucks drive, and the program's own client shows them, once and as they move."""
@@ -186,6 +179,17 @@ class EmbeddedRunTests(RunTests):
         told = listen(reader, "NEARBY", "fleet", "FENCE", "POINT", "33.45", "-112.07", "100000")
         self.assertEqual(next(told), "OK")
         self.assertIn('"id":"truck', next(told))
+
+
+class MissingTests(SynchronousTestCase):
+    """Nothing is started where something is missing."""
+
+    def test_no_server(self) -> None:
+        """A server that is not there is named with what to do about it."""
+        run = Run(CONSUL_BIN="/no/such/consul")
+        self.addCleanup(run.end)
+        run.until("CONSUL_BIN is /no/such/consul, which is not a program that can be run.")
+        self.assertEqual(run.process.wait(STOP), 1)
 
 
 class ChildTests(SynchronousTestCase):
