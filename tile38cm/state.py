@@ -14,6 +14,9 @@ from twisted.logger import Logger
 
 from tile38cm.model import Position
 
+#: What files of earlier versions lack, and what that means.
+LATER: dict[str, Any] = {"rewritten": 0, "whole": False, "session": "", "slacks": []}
+
 
 class StateError(Exception):
     """The state directory cannot be used; the sentence says what to do."""
@@ -143,7 +146,7 @@ def _clean_words(position: Position, size: int) -> list[int]:
 def _read(path: Path) -> Remembered:
     if not path.exists():
         return Remembered()
-    doc = json.loads(path.read_text())
+    doc = {**LATER, **json.loads(path.read_text())}
     clean = doc["clean"]
     return Remembered(
         cluster=str(doc["cluster"]),

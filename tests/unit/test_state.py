@@ -8,15 +8,18 @@ import os
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from tile38cm.model import Position
-from tile38cm.state import Remembered, StateDirectory, StateError
+from tile38cm.state import LATER, Remembered, StateDirectory, StateError
 
 FULL = Remembered("c", 7, 3, "s1", 6, (120, "abc"), (Position(6, 100), 120), 4, True, "s", (5.0,))
+#: What every version has written.
+REQUIRED = ("cluster", "seen", "starts", "shrunk", "led", "fingerprint", "clean")
 #: A few letters are enough, and the table of all of Unicode takes seconds to build.
 _TEXT = 'aé"\\€'
 _COUNTS = st.integers(0, 2**63)
@@ -173,10 +176,19 @@ class StateTests(SynchronousTestCase):
             b"null",
             b"[" * 100_000,
             *(json.dumps({**doc, **part}).encode() for part in WRONG),
-            *(json.dumps({k: v for k, v in doc.items() if k != name}).encode() for name in doc),
+            *(json.dumps({k: v for k, v in doc.items() if k != name}).encode() for name in REQUIRED),
         ):
             self.file().write_bytes(wrong)
             self.assertIn("cannot be used", self.fails())
+
+    def test_earlier_version(self) -> None:
+        """A file from before a field was known is read, and the field is as at a first start."""
+        self.opened().keep(FULL)
+        doc = json.loads(self.file().read_text())
+        self.file().write_text(json.dumps({name: doc[name] for name in REQUIRED}))
+        nothing = Remembered()
+        later = {name: getattr(nothing, name) for name in LATER}
+        self.assertEqual(StateDirectory(self.path).open(), evolve(FULL, **later))
 
     def test_not_a_directory(self) -> None:
         """A file in the directory's place is said to be unusable."""
