@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.real import RealTile38, require, wait_for
-from tile38cm.wire.commands import TABLE, Class
+from tile38cm.wire.commands import TABLE, Class, classify
 from tile38cm.wire.replies import not_executed
 from tile38cm.wire.resp import encode_request
 
@@ -61,6 +64,19 @@ ARGUMENTS = {
 APART = frozenset("tile38cm hello command shutdown massinsert sleep monitor follow slaveof aof quit".split())
 
 
+def functions(server: RealTile38) -> list[str]:
+    """
+    Names that may be commands, read out of the running program: its functions C{cmdSET}, C{cmdScriptLoad}.
+
+    Tile38 has no command that lists its commands; Go's programs list their functions.
+    """
+    assert server.process is not None
+    program = Path(f"/proc/{server.process.pid}/exe").read_bytes()
+    found = {name.decode() for name in re.findall(rb"\(\*Server\)\.cmd([A-Za-z0-9]+)", program)}
+    first_words = {words[0] for name in found if (words := re.findall("[A-Z][a-z]+", name))}
+    return sorted({name.lower() for name in found | first_words})
+
+
 class TableTests(SynchronousTestCase):
     """L{TABLE}"""
 
@@ -110,6 +126,15 @@ class TableTests(SynchronousTestCase):
             if name in APART:
                 continue
             self.assertNotIn(b"unknown command", self.raw(self.leader, name), name)
+
+    def test_none_missing(self) -> None:
+        """The table has each command that the server has a function for, and takes."""
+        known = [
+            name for name in functions(self.leader) if b"unknown command" not in self.raw(self.leader, name)
+        ]
+        self.assertGreater(len(known), 40, known)
+        missing = [name for name in known if classify([name.encode()]).class_ is Class.UNKNOWN]
+        self.assertEqual(missing, [])
 
     def test_repeatable(self) -> None:
         """Each write that may be repeated gives the same reply twice."""
