@@ -29,6 +29,7 @@ from tile38cm.wire.forms import RESP, Form
 from tile38cm.wire.live import Talk
 from tile38cm.wire.requests import Answered, Malformed, Request, RequestParser
 from tile38cm.wire.resp import error
+from tile38cm.wire.resp3 import Nulls
 
 #: Bytes of a request that began in an earlier packet, up to which the next packet is looked at as a whole.
 SHORT = 4096
@@ -100,7 +101,7 @@ class Client(Protocol):
         self.badge.address = _written(self.transport.getPeer())
         self._conversation = Conversation(self._side, self, self._from_peer)
         self._send = sender(self.transport)
-        #: Whole replies for the client.
+        #: Replies for the client.
         self.deliver = self._send
         self.transport.registerProducer(self, True)
 
@@ -252,9 +253,8 @@ class Client(Protocol):
 
     def _speak(self, form: Form) -> None:
         """What all replies from now on are written in; none is due."""
-        self.deliver = (
-            self._send if form is RESP else lambda replies: self._send(form.encode(replies, "resp"))
-        )
+        send, nulls = self._send, Nulls()
+        self.deliver = send if form is RESP else lambda replies: send(nulls.replaced(replies))
 
     def _no_request(self, conversation: Conversation, event: Malformed | Answered) -> None:
         """What cannot be read ends the connection, after the replies that are due."""

@@ -16,7 +16,7 @@ from typing import Final
 from attrs import field, frozen
 
 from tile38cm.wire.resp import Output
-from tile38cm.wire.resp3 import as_push, with_nulls
+from tile38cm.wire.resp3 import as_push
 from tile38cm.wire.websocket import frame, switching
 
 
@@ -53,11 +53,7 @@ class Form:
 
 @frozen
 class Resp3Form(Form):
-    """What C{HELLO 3} chose."""
-
-    def encode(self, reply: bytes, output: Output) -> bytes:
-        """As L{Form}; of several replies as well."""
-        return with_nulls(reply)
+    """What C{HELLO 3} chose; its null is put into all that goes to the client at once."""
 
     def encode_live(self, message: bytes, first_of_fence: bool = False) -> bytes:
         """As L{Form}."""

@@ -11,27 +11,42 @@ from __future__ import annotations
 from typing import Final
 
 NULL: Final = b"_\r\n"
-_OLD_NULLS: Final = (b"$-1\r\n", b"*-1\r\n")
+_BULK, _MINUS = b"$-"
 _PUSHES: Final = frozenset(
     (b"message", b"pmessage", b"subscribe", b"psubscribe", b"unsubscribe", b"punsubscribe")
 )
 
 
-def with_nulls(replies: bytes) -> bytes:
-    """One or several whole replies with RESP3's null."""
-    if not any(old in replies for old in _OLD_NULLS):
-        return replies
-    parts, at, copied = [], 0, 0
-    while at < len(replies):
-        behind = replies.index(b"\n", at) + 1
-        head = replies[at:behind]
-        if head in _OLD_NULLS:
-            parts += [replies[copied:at], NULL]
-            copied = behind
-        elif head.startswith(b"$"):
-            behind += int(head[1:-2]) + 2
-        at = behind
-    return b"".join([*parts, replies[copied:]])
+class Nulls:
+    """Puts RESP3's null in the place of RESP2's, in replies that come in any pieces."""
+
+    def __init__(self) -> None:
+        #: Bytes of a bulk that are still to come, its line end included.
+        self._bulk = 0
+        #: The beginning of a line whose end is still to come.
+        self._line = b""
+
+    def replaced(self, data: bytes) -> bytes:
+        """What can be passed on of all that came; at most a line stays here."""
+        data = self._line + data
+        at, copied, size = min(self._bulk, len(data)), 0, len(data)
+        self._bulk -= at
+        parts = []
+        while at < size:
+            behind = data.find(b"\n", at) + 1
+            if not behind:
+                break
+            if data[at] == _BULK and data[at + 1] != _MINUS:
+                whole = behind + int(data[at + 1 : behind - 2]) + 2
+                self._bulk = max(whole - size, 0)
+                behind = min(whole, size)
+            elif data[at + 1] == _MINUS and data[at] in b"$*":
+                parts += [data[copied:at], NULL]
+                copied = behind
+            at = behind
+        self._line = data[at:]
+        parts.append(data[copied:at])
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def as_push(message: bytes) -> bytes:

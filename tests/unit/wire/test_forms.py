@@ -10,6 +10,7 @@ from tile38cm.wire.forms import NATIVE, RESP, HttpForm, WebSocketForm
 from tile38cm.wire.live import Talk
 from tile38cm.wire.requests import RequestParser
 from tile38cm.wire.resp import bulk
+from tile38cm.wire.resp3 import Nulls
 from tile38cm.wire.websocket import MAX_FRAME, BadFrame, Frame, FrameParser, Opcode, frame
 
 JSON = bulk(b'{"ok":true}')
@@ -77,6 +78,20 @@ class FormTests(SynchronousTestCase):
             WebSocketForm().encode_live(FIRST, True), b'\x81\x1e$23\r\n{"ok":true,"live":true}\r\n'
         )
         self.assertEqual(NATIVE.encode_live(JSON), b'$11 {"ok":true}\r\n')
+
+
+class NullTests(SynchronousTestCase):
+    """RESP3's null"""
+
+    def test_any_pieces(self) -> None:
+        """It takes the place of the others, but not inside of a bulk, wherever a piece ends."""
+        data = b"$-1\r\n*3\r\n$5\r\n$-1\r\n\r\n*-1\r\n:-1\r\n-ERR $-1\r\n$0\r\n\r\n$-1\r\n"
+        expected = b"_\r\n*3\r\n$5\r\n$-1\r\n\r\n_\r\n:-1\r\n-ERR $-1\r\n$0\r\n\r\n_\r\n"
+        for first in range(len(data) + 1):
+            for second in range(first, len(data) + 1):
+                nulls = Nulls()
+                pieces = (data[:first], data[first:second], data[second:])
+                self.assertEqual(b"".join(map(nulls.replaced, pieces)), expected)
 
 
 class FrameTests(SynchronousTestCase):
