@@ -179,6 +179,11 @@ class Node:
         limits = Limits(
             max_clients=settings.max_clients,
             max_request=settings.max_request,
+            max_args=settings.max_args,
+            max_pipeline=settings.max_pipeline,
+            max_kept=settings.max_client_bytes,
+            max_bytes=settings.max_bytes,
+            idle_timeout=settings.idle_timeout,
             hold_timeout=settings.hold_timeout,
         )
         budget = HoldBudget(settings.hold_bytes)

@@ -130,5 +130,15 @@ class Settings:
     max_clients: int = 10_000
     #: The largest request that is accepted.
     max_request: int = 64 * 1024 * 1024
+    #: Arguments of one request.
+    max_args: int = 1_000_000
+    #: Requests of one client without an answer; beyond it the client is not read.
+    max_pipeline: int = 4096
+    #: Bytes of one client that are here; beyond it the client is not read.
+    max_client_bytes: int = 1024 * 1024
+    #: The same of all clients of W, and of R; beyond it those with large requests get an error.
+    max_bytes: int = 1024 * 1024 * 1024
+    #: A client that is silent for longer is disconnected; 0: never.
+    idle_timeout: float = 0.0
     log_format: LogFormat = "auto"
     log_level: str = "info"

@@ -61,6 +61,11 @@ def settings_from(values: Mapping[str, Value]) -> Settings:
         ),
         max_clients=plain["max.clients"],
         max_request=plain["max.request"],
+        max_args=plain["max.args"],
+        max_pipeline=plain["max.pipeline"],
+        max_client_bytes=plain["max.client.bytes"],
+        max_bytes=plain["max.bytes"],
+        idle_timeout=plain["idle.timeout"],
         log_format=plain["log.format"],
         log_level=plain["log.level"],
     )

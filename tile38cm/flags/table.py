@@ -289,6 +289,31 @@ FLAGS: tuple[Flag, ...] = (
         "The largest request that is accepted.", values.size(KIB, 512 * MIB),
     ),
     Flag(
+        "max.args", "TILE38CM_MAX_ARGS", "1000000", "N", _LIMITS,
+        "How many arguments a request may have, its name included.", values.count(16, 100_000_000),
+    ),
+    Flag(
+        "max.pipeline", "TILE38CM_MAX_PIPELINE", "4096", "N", _LIMITS,
+        "How many requests of a client may wait for their answers; beyond that it is not read.",
+        values.count(1, 1_000_000),
+    ),
+    Flag(
+        "max.client.bytes", "TILE38CM_MAX_CLIENT_BYTES", "1MiB", "SIZE", _LIMITS,
+        "How much of a client's requests and replies is kept here; beyond that it is not read.",
+        values.size(64 * KIB, GIB),
+    ),
+    Flag(
+        "max.bytes", "TILE38CM_MAX_BYTES", "1GiB", "SIZE", _LIMITS,
+        "The same for all clients of W, and of R; beyond that who sends a large request gets an error.",
+        values.size(MIB, 1024 * GIB),
+    ),
+    Flag(
+        "idle.timeout", "TILE38CM_IDLE_TIMEOUT", "0s", "DURATION", _LIMITS,
+        "A client that is silent for longer and waits for no answer is disconnected, unless it listens to "
+        "a fence or a channel; 0s: never.",
+        values.duration(0.0, 24 * _HOUR),
+    ),
+    Flag(
         "dogstatsd.addr", "DD_AGENT_HOST", "127.0.0.1", "HOST", _OUT,
         "The dogstatsd agent that gets the metrics; without one nothing is lost but the metrics.",
         values.reachable_host,

@@ -18,6 +18,7 @@ from tile38cm.proxy.badge import Badge
 from tile38cm.proxy.beside import Beside
 from tile38cm.proxy.conversation import Conversation
 from tile38cm.proxy.exchange import Exchange
+from tile38cm.proxy.limits import FREE, HoldBudget
 from tile38cm.proxy.live import Stream
 from tile38cm.proxy.partners import Wire
 from tile38cm.proxy.session import Login, Session
@@ -37,6 +38,7 @@ SHORT = 4096
 LARGEST_PACKET = 128 * 1024
 _FRAMING = Command("", Class.REFUSED)
 _FULL = "ERR max number of clients reached"
+_NO_ROOM = "ERR too many large requests at once: the memory for all clients is used up"
 _NO_STREAM = "a live command needs a connection that lasts: use WebSocket, RESP or the native protocol"
 
 
@@ -45,6 +47,8 @@ class House(Shape):
 
     #: Who answers for this node; C{None}: the server that is asked for everything else.
     beside: Beside | None
+    #: What all clients may have here together.
+    room: HoldBudget
 
     def gone(self, client: Client) -> None:
         """The connection is closed."""
@@ -82,6 +86,10 @@ class Client(Protocol):
         self._conversation: Conversation | None = None
         self._stream: Stream | None = None
         self._successor: IProtocol | None = None
+        #: Something came since the last C{look}.
+        self._heard = False
+        #: What is taken of the room for all clients.
+        self._taken = 0
         #: Nothing was asked yet.
         self._fresh = True
         self._closing = False
@@ -107,6 +115,7 @@ class Client(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Take requests, or pass the bytes on to whom the connection belongs now."""
+        self._heard = True
         if self._plain:
             if self._split:
                 self._split = False
@@ -130,6 +139,8 @@ class Client(Protocol):
         """Forget everything about this client."""
         self._closing = True
         self._plain = False
+        self._house.room.give(self._taken)
+        self._taken = 0
         self._house.gone(self)
         if self._successor is not None:
             self._successor.connectionLost(reason)
@@ -137,6 +148,20 @@ class Client(Protocol):
             self._stream.close()
         elif self._conversation is not None:
             self._conversation.end()
+
+    # -- for the listener
+
+    def look(self, now: float) -> None:
+        """Once a second: what it has here is counted anew, and whether it has gone to sleep."""
+        if self._heard:
+            self._heard, self.badge.heard = False, now
+        conversation, limit = self._conversation, self._side.limits.idle_timeout
+        if conversation is None or self._closing:
+            return
+        self._take_room(conversation)
+        silent = now - max(self.badge.heard, self.badge.opened)
+        if limit and silent >= limit and conversation.idle and not self._from_peer:
+            self.finish()
 
     # -- IPushProducer: how fast the client takes replies
 
@@ -190,6 +215,7 @@ class Client(Protocol):
             conversation = self._conversation
         if conversation is not None:
             conversation.proceed()
+            self._take_room(conversation)
         self._notice()
 
     def become_stream(self, upstream: Upstream, asked: Exchange) -> None:
@@ -208,6 +234,20 @@ class Client(Protocol):
         self.transport.resumeProducing()
 
     # -- inside
+
+    def _take_room(self, conversation: Conversation) -> None:
+        """Take as much of the room for all clients as this one needs now; end it if there is too little."""
+        needed = self._parser.pending + conversation.kept
+        more = (needed if needed > FREE else 0) - self._taken
+        if more > 0 and not self._house.room.take(more):
+            if not self._closing and not conversation.closed_for_requests:
+                self._parser.withdraw()
+                self._no_request(conversation, Malformed(_NO_ROOM))
+                conversation.proceed()
+            return
+        if more < 0:
+            self._house.room.give(-more)
+        self._taken += more
 
     def _notice(self) -> None:
         """Whether the next packet may be looked at as a whole."""

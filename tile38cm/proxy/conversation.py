@@ -84,6 +84,11 @@ class Conversation:
     # -- from the client
 
     @property
+    def kept(self) -> int:
+        """Bytes of requests and replies that are here."""
+        return self._line.kept
+
+    @property
     def output(self) -> Output:
         """What C{OUTPUT} chose for requests that come in now."""
         return self._next_output

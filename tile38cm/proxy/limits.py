@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from attrs import define, field, frozen
 
+#: Bytes that a client may have here without their being counted against the bound for all.
+FREE = 64 * 1024
+
 
 @frozen
 class Limits:
@@ -20,6 +23,10 @@ class Limits:
     max_pipeline: int = 4096
     #: Bytes of one client's requests and replies kept here; beyond it the client is not read.
     max_kept: int = 1024 * 1024
+    #: Bytes that all clients together may have here, as far as one has more than C{FREE}.
+    max_bytes: int = 1024 * 1024 * 1024
+    #: Seconds after which a client that says nothing, and is owed nothing, is disconnected; 0: never.
+    idle_timeout: float = 0.0
     #: Requests of one client under way at once that may each be answered with megabytes.
     max_heavy: int = 32
     #: Connecting to a server, its handshake included.
@@ -45,7 +52,7 @@ class Counters:
 
 @define
 class HoldBudget:
-    """The memory that all held requests of one node may use together, in bytes."""
+    """The memory that something of all clients may use together, in bytes."""
 
     limit: int
     used: int = field(default=0, init=False)

@@ -11,19 +11,22 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 
-from twisted.internet.interfaces import IAddress, IProtocol
+from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocol
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from tile38cm.proxy.badge import Badge
 from tile38cm.proxy.beside import Beside
 from tile38cm.proxy.client import Client
+from tile38cm.proxy.limits import HoldBudget
 from tile38cm.proxy.partners import Private, Wire
 from tile38cm.proxy.session import Login
 from tile38cm.proxy.sides import Side
 
 #: Connections beyond C{max_clients} that may show that they are other nodes'.
 SPARE = 256
+#: How often each client is looked at, in seconds.
+LOOK = 1.0
 
 
 def nobody(transport: Wire) -> str | None:
@@ -61,6 +64,8 @@ class Listener(Factory):
         #: Those among the open ones that belong to other nodes.
         self._peers: set[Client] = set()
         self._numbers = itertools.count(1)
+        self.room = HoldBudget(side.limits.max_bytes)
+        self._look: IDelayedCall | None = None
 
     # -- for the service
 
@@ -69,14 +74,25 @@ class Listener(Factory):
         self.side.start()
         if self.beside is not None:
             self.beside.start()
+        self._look_again()
 
     def stop(self) -> None:
         """Close all connections; the port must not listen any more."""
         self.side.stop()
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
         if self.beside is not None:
             self.beside.stop()
         for client in list(self._open):
             client.transport.abortConnection()
+
+    def _look_again(self) -> None:
+        clock = self.side.clock
+        self._look = clock.callLater(LOOK, self._look_again)
+        now = clock.seconds()
+        for client in list(self._open):
+            client.look(now)
 
     def serve_peer(self, transport: Wire) -> IProtocol:
         """

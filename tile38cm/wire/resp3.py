@@ -49,6 +49,11 @@ class Nulls:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
+def with_nulls(replies: bytes) -> bytes:
+    """One or several whole replies with RESP3's null."""
+    return Nulls().replaced(replies)
+
+
 def as_push(message: bytes) -> bytes:
     """What a live connection is told, as a push if nobody asked for it."""
     if message.startswith(b"*") and message.split(b"\r\n", 3)[2].lower() in _PUSHES:

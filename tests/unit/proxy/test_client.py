@@ -167,11 +167,12 @@ class BadgeTests(SynchronousTestCase):
         first.send("PING")
         second.send("CLIENT SETNAME truck", "client getname", "CLIENT ID", "CLIENT SETINFO LIB-NAME x")
         self.assertEqual(second.got(), OK + b"$5\r\ntruck\r\n:2\r\n" + OK)
+        bench.clock.advance(1)
         bench.clock.advance(5)
         second.send("CLIENT LIST")
         got = second.got()
         self.assertIn(b"\r\nid=1 addr=", got)
-        self.assertRegex(got.decode(), r"\nid=2 addr=[^ ]+ name=truck age=5 idle=5\n")
+        self.assertRegex(got.decode(), r"\nid=2 addr=[^ ]+ name=truck age=6 idle=5\n")
         second.send("OUTPUT json", "CLIENT GETNAME", "CLIENT ID", "CLIENT LIST", "CLIENT SETNAME x")
         got = second.got()
         for words in (b'"name":"truck"', b'"id":2,', b'"list":[{"id":1,', b'{"ok":true,"elapsed":"0s"}'):
@@ -238,6 +239,49 @@ class AdmissionTests(SynchronousTestCase):
         for _ in range(1 + listener.SPARE):
             bench.caller()
         self.assertIsNone(bench.listener.buildProtocol(None))
+
+
+class LimitTests(SynchronousTestCase):
+    """What a client may cost"""
+
+    def test_idle(self) -> None:
+        """Who says nothing for that long is disconnected; not who waits for an answer, or listens."""
+        bench = Bench(limits=Limits(idle_timeout=5))
+        silent, waiting, listening, busy = (bench.caller() for _ in range(4))
+        silent.send("FOLLOW a 1")
+        listening.send("SUBSCRIBE c")
+        bench.here.last.reply(b"*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n")
+        waiting.send("GET k i")
+        for _ in range(7):
+            busy.send("FOLLOW a 1")
+            bench.clock.advance(1)
+        ended = [each.transport.disconnecting for each in (silent, waiting, listening, busy)]
+        self.assertEqual(ended, [True, False, False, False])
+
+    def test_never(self) -> None:
+        """Without a limit nobody is."""
+        bench = Bench()
+        caller = bench.caller()
+        bench.clock.pump([3600] * 30)
+        self.assertFalse(caller.transport.disconnecting)
+
+    def test_all_together(self) -> None:
+        """Large requests of all have a bound: who comes too late is told; when others end there is room."""
+        bench = Bench(limits=Limits(max_bytes=1_000_000))
+        first, second = bench.caller(), bench.caller()
+        half = b"*2\r\n$4\r\nECHO\r\n$900000\r\n" + b"x" * 600_000
+        first.raw(half)
+        second.raw(half)
+        self.assertTrue(second.got().startswith(b"-ERR too many large requests"))
+        self.assertTrue(second.transport.disconnecting)
+        first.lose()
+        third = bench.caller()
+        third.raw(half)
+        self.assertEqual(third.got(), b"")
+        third.raw(b"x" * 300_000 + b"\r\n")
+        bench.here.last.reply(b"$1\r\nx\r\n" + role(1))
+        bench.clock.advance(1)
+        self.assertEqual(bench.listener.room.used, 0)
 
 
 class PrivateTests(SynchronousTestCase):
