@@ -189,7 +189,8 @@ class Node:
         budget = HoldBudget(settings.hold_bytes)
         password = settings.server_password
         self.writer = Writer(self.routes, self.reactor, limits, budget, Counters(), password, gate=self.gate)
-        self.reader = Reader(self.routes, self.reactor, limits, budget, Counters(), password)
+        forward = self.writer if settings.reader_writes == "forward" else None
+        self.reader = Reader(self.routes, self.reactor, limits, budget, Counters(), password, forward)
         self.hand_over = HandOver(
             self.reactor, self.tile38, self.election, self.members, self.writer, self._unwilling
         )

@@ -13,6 +13,7 @@ from attrs import field, frozen
 
 TlsMode = Literal["connect", "files", "off"]
 AckMode = Literal["insync", "leader"]
+ReaderWrites = Literal["refuse", "forward"]
 LogFormat = Literal["auto", "text", "json"]
 
 
@@ -130,6 +131,8 @@ class Settings:
     max_clients: int = 10_000
     #: The largest request that is accepted.
     max_request: int = 64 * 1024 * 1024
+    #: What becomes of writes that are sent to R.
+    reader_writes: ReaderWrites = "refuse"
     #: Arguments of one request.
     max_args: int = 1_000_000
     #: Requests of one client without an answer; beyond it the client is not read.

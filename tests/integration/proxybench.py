@@ -34,7 +34,10 @@ class RealTarget:
 
 
 class ProxyTestCase(TestCase):
-    """Starts a Tile38, and W and R before it; C{writer_port} and C{reader_port} are where."""
+    """Starts a Tile38, and W and R before it; C{writer_port} and C{reader_port} are where.
+
+    C{forwarding_port} is an R that sends writes on to the leader.
+    """
 
     timeout = 60
 
@@ -47,8 +50,10 @@ class ProxyTestCase(TestCase):
         budget = HoldBudget(64 << 20)
         self.writer = Writer(self.routes, reactor, Limits(), budget, gate=self.gate)
         self.reader = Reader(self.routes, reactor, Limits(), budget)
+        forwarding = Reader(self.routes, reactor, Limits(), budget, forward=self.writer)
         self.writer_port = self._serve(Listener(self.writer, Login()))
         self.reader_port = self._serve(Listener(self.reader, Login()))
+        self.forwarding_port = self._serve(Listener(forwarding, Login()))
 
     def threaded(self, work: Callable[[], None]) -> Deferred[None]:
         """Run a blocking client while the proxies run in the reactor."""

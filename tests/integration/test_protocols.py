@@ -138,6 +138,30 @@ class HttpTests(ProxyTestCase):
         return self.threaded(run)
 
 
+class ForwardTests(ProxyTestCase):
+    """An R that sends writes on to the leader"""
+
+    def test_each_form(self) -> Deferred[None]:
+        """A write is done, whatever it came in; a script writes too."""
+
+        def run() -> None:
+            with connection(self.forwarding_port) as opened:
+                opened.sendall(encode_request(b"SET k a STRING x".split()))
+                self.assertEqual(opened.recv(1000), b"+OK\r\n")
+                opened.sendall(
+                    encode_request([b"EVAL", b"return tile38.call('set','k','b','string','y')", b"0"])
+                )
+                self.assertEqual(opened.recv(1000), b"+OK\r\n")
+                opened.sendall(native("SET k c STRING z") + native("SCAN k COUNT"))
+                self.assertIn(b"+OK", until(opened, b":"))
+            url = f"http://127.0.0.1:{self.forwarding_port}/set+k+d+string+v"
+            with urllib.request.urlopen(url, timeout=20) as answered:
+                self.assertIn(b'{"ok":true', answered.read())
+            self.assertEqual(self.tile38.command("SCAN", "k", "COUNT"), 4)
+
+        return self.threaded(run)
+
+
 class RefusalTests(ProxyTestCase):
     """No way round a refusal"""
 

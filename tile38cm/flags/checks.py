@@ -61,6 +61,7 @@ def settings_from(values: Mapping[str, Value]) -> Settings:
         ),
         max_clients=plain["max.clients"],
         max_request=plain["max.request"],
+        reader_writes=plain["reader.writes"],
         max_args=plain["max.args"],
         max_pipeline=plain["max.pipeline"],
         max_client_bytes=plain["max.client.bytes"],

@@ -116,6 +116,12 @@ FLAGS: tuple[Flag, ...] = (
         "What such clients call the master.", values.identifier,
     ),
     Flag(
+        "reader.writes", "TILE38CM_READER_WRITES", "refuse", "refuse|forward", _LISTEN,
+        "What becomes of writes that are sent to R: an error that names the other port, or the leader gets "
+        "them.",
+        values.choice("refuse", "forward"),
+    ),
+    Flag(
         "bridge.addr", "REPL_BRIDGE_IP", "127.0.0.1", "HOST", _LISTEN,
         "Where the replication bridge listens; only the local Tile38 connects to it.", values.reachable_host,
     ),

@@ -30,6 +30,8 @@ L{tile38cm.proxy.sides}
     What makes W and R different, who waits there, draining.
 L{tile38cm.proxy.live}
     Fences and subscriptions: two connections become a pipe.
+L{tile38cm.proxy.errands}
+    Writes that came to R, in the name of one client.
 L{tile38cm.proxy.beside}
     Questions about this node itself.
 L{tile38cm.proxy.limits}

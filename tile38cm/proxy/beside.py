@@ -13,11 +13,12 @@ from attrs import define
 from twisted.internet.interfaces import IDelayedCall
 
 from tile38cm.proxy.conversation import Conversation
-from tile38cm.proxy.exchange import Exchange, State
+from tile38cm.proxy.exchange import Exchange
 from tile38cm.proxy.partners import Own, Target
 from tile38cm.proxy.sides import Side
 from tile38cm.proxy.upstream import Upstream
 from tile38cm.wire.commands import Command
+from tile38cm.wire.forms import Form
 from tile38cm.wire.requests import Request
 from tile38cm.wire.resp import Output
 from tile38cm.wire.status import StatusForm
@@ -46,29 +47,22 @@ class Beside(Side):
         """Only that one."""
         return (self.target,)
 
-    def answer(
-        self, asked: Request, command: Command, output: Output, exchange: Exchange, ready: Callable[[], None]
-    ) -> None:
-        """
-        Have the answer put into an exchange that waits for it; C{ready} is called then, not at once.
+    def form(self, asked: Request) -> Form:
+        """How the answer is written: with what is known of the node."""
+        return StatusForm.around(asked.form, asked.args, self.own.facts())
 
-        @param exchange: settled by this, unless somebody has done that meanwhile.
-        """
-        exchange.state = State.AWAITED
-        exchange.form = StatusForm.around(asked.form, asked.args, self.own.facts())
+    def ask(
+        self, asked: Request, command: Command, output: Output, told: Callable[[bytes, str | None], None]
+    ) -> None:
+        """Have C{told} called with the answer, or with an error in its place; not at once."""
         trouble = self.own.trouble() if command.name == "healthz" else None
 
-        def told(reply: bytes | None) -> None:
-            if exchange.state is not State.AWAITED:
-                return
-            exchange.state = State.SETTLED
-            exchange.reply, exchange.problem = reply or b"", None if reply else _SILENT
-            if trouble is not None:
-                exchange.problem = f"ERR {trouble}"
-            ready()
+        def answered(reply: bytes | None) -> None:
+            problem = None if reply else _SILENT
+            told(reply or b"", problem if trouble is None else f"ERR {trouble}")
 
         # Also when it is known that all is not well: in turn, and only if there is a server.
-        _Question(self, output, told).ask(
+        _Question(self, output, answered).ask(
             Exchange.of(Request(asked.args, asked.raw), command, self.clock.seconds())
         )
 

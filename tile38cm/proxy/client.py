@@ -8,6 +8,7 @@ to the nodes' own protocol, and then this only passes on what comes.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Protocol as Shape
 
 from twisted.internet.interfaces import IAddress, IProtocol, ITCPTransport
@@ -17,7 +18,8 @@ from twisted.python.failure import Failure
 from tile38cm.proxy.badge import Badge
 from tile38cm.proxy.beside import Beside
 from tile38cm.proxy.conversation import Conversation
-from tile38cm.proxy.exchange import Exchange
+from tile38cm.proxy.errands import Errands
+from tile38cm.proxy.exchange import Exchange, State
 from tile38cm.proxy.limits import FREE, HoldBudget
 from tile38cm.proxy.live import Stream
 from tile38cm.proxy.partners import Wire
@@ -85,6 +87,8 @@ class Client(Protocol):
         self._parser = RequestParser(limits.max_request, limits.max_args)
         self._conversation: Conversation | None = None
         self._stream: Stream | None = None
+        #: Requests for another side.
+        self._errands: Errands | None = None
         self._successor: IProtocol | None = None
         #: Something came since the last C{look}.
         self._heard = False
@@ -139,6 +143,8 @@ class Client(Protocol):
         """Forget everything about this client."""
         self._closing = True
         self._plain = False
+        if self._errands is not None:
+            self._errands.end()
         self._house.room.give(self._taken)
         self._taken = 0
         self._house.gone(self)
@@ -283,13 +289,24 @@ class Client(Protocol):
         conversation.answer(settled)
 
     def _ask(self, conversation: Conversation, request: Request, command: Command) -> None:
-        beside = self._house.beside
-        if command.class_ is not Class.STATUS or self._from_peer or beside is None:
+        """Of a server of this side, or of whom it concerns instead."""
+        beside, output = self._house.beside, conversation.output
+        if command.class_ is Class.STATUS and beside is not None and not self._from_peer:
+            exchange = self._await(conversation, request, command, beside.form(request))
+            beside.ask(request, command, output, partial(conversation.told, exchange))
+        elif command.leader and self._session.forward is not None:
+            if self._errands is None:
+                self._errands = Errands(self._session.forward, conversation.told)
+            exchange = self._await(conversation, request, command, request.form)
+            self._errands.ask(request, command, output, exchange)
+        else:
             conversation.ask(Exchange.of(request, command, self._side.clock.seconds()))
-            return
-        exchange = self._session.settled(request.form, command)
-        beside.answer(request, command, conversation.output, exchange, conversation.proceed)
+
+    def _await(self, conversation: Conversation, request: Request, command: Command, form: Form) -> Exchange:
+        exchange = self._session.settled(form, command)
+        exchange.state, exchange.raw = State.AWAITED, request.raw
         conversation.answer(exchange)
+        return exchange
 
     def _speak(self, form: Form) -> None:
         """What all replies from now on are written in; none is due."""

@@ -140,11 +140,20 @@ class Conversation:
             self._regulate()
 
     def answer(self, exchange: Exchange) -> None:
-        """A request that is settled already; its reply keeps its place in the order."""
+        """A request that is settled, or awaited from elsewhere; its reply keeps its place in the order."""
         if exchange.output is not None:
             self._next_output = exchange.output
         self._line.add(exchange)
         self.closed_for_requests = self.closed_for_requests or exchange.last
+
+    def told(self, exchange: Exchange, reply: bytes, problem: str | None = None) -> None:
+        """The answer to one that was awaited; too late for one that has been given up."""
+        if exchange.state is not State.AWAITED:
+            return
+        exchange.state = State.SETTLED
+        exchange.reply, exchange.problem = reply, problem
+        self._line.kept += len(reply)
+        self.proceed()
 
     def proceed(self, verdict: Verdict | None = None) -> None:
         """Do all that can be done now."""

@@ -52,6 +52,7 @@ class Session:
     One client's.
 
     @param trusted: it need not log in, whatever C{login} says.
+    @ivar forward: who is asked instead for what only a leader may run; C{None}: it is refused or asked here.
     @ivar form: how replies to RESP are written: as RESP2, or as RESP3.
     """
 
@@ -59,6 +60,8 @@ class Session:
         self._side = side
         self._login = login
         self._badge = badge
+        # What another node sends is never sent on to a third.
+        self.forward = None if trusted else side.forward
         self.logged_in = trusted or not login.required
         self.form: Form = RESP
 
@@ -102,6 +105,8 @@ class Session:
                 return "ERR invalid password"
         if command.class_ is Class.PRIVATE:
             return "ERR 'tile38cm' must be the first command of a connection between nodes"
+        if command.leader and self.forward is not None:
+            return self.forward.refusal(command)
         return self._side.refusal(command)
 
     def _auth(self, request: Request, command: Command) -> Exchange:

@@ -53,6 +53,8 @@ class Side:
     budget: HoldBudget
     counters: Counters = field(factory=Counters)
     password: Secret | None = None
+    #: Who takes what only a leader may run, if that is not this side.
+    forward: Side | None = None
     #: No request is sent to the local server.
     draining: bool = field(default=False, init=False)
     #: Requests sent whose replies have not been released.

@@ -272,6 +272,7 @@ class Bench:
         hold_bytes: int = 1 << 20,
         login: Login = Login(),  # noqa: B008  # frozen
         password: Secret | None = None,
+        forward: bool = False,
     ) -> None:
         self.clock = Clock()
         self.gate = FakeGate(clock=self.clock)
@@ -282,7 +283,10 @@ class Bench:
         self.side: Side
         common = (self.routes, self.clock, limits, self.budget)
         if reader:
-            self.side = Reader(*common, password=password)
+            leader = Writer(*common, gate=self.gate, password=password) if forward else None
+            if leader is not None:
+                leader.start()
+            self.side = Reader(*common, password=password, forward=leader)
         else:
             self.side = Writer(*common, gate=self.gate, password=password)
         self.own = FakeOwn()

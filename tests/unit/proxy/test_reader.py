@@ -166,3 +166,78 @@ class LargeReplyTests(SynchronousTestCase):
         self.assertEqual(caller.got(), b"")
         server.reply(self.large[100_000:] + role(1))
         self.assertEqual(caller.got(), self.large)
+
+
+class ForwardTests(SynchronousTestCase):
+    """Writes on R, where they are to go to the leader"""
+
+    def setUp(self) -> None:
+        self.bench = Bench(reader=True, forward=True)
+        self.leader = FakeTarget(local=False, clock=self.bench.clock)
+        self.bench.routes.change(ready=[self.bench.here], leader=self.leader)
+        self.caller = self.bench.caller()
+
+    def test_each_where_it_belongs(self) -> None:
+        """Writes go to the leader, reads stay, and replies come in the order of the requests."""
+        self.caller.send("SET k i POINT 1 2", GET, "DEL k i")
+        self.assertEqual([args[0] for args in self.leader.last.requests()], [b"SET", b"DEL"])
+        self.bench.here.last.reply(b"$-1\r\n")
+        self.assertEqual(self.caller.got(), b"")
+        self.leader.last.reply(b"+OK\r\n:1\r\n")
+        self.assertEqual(self.caller.got(), b"+OK\r\n$-1\r\n:1\r\n")
+
+    def test_acknowledged(self) -> None:
+        """On a leader a write waits for its followers as on W."""
+        self.bench.routes.change(leader=self.bench.here)
+        self.bench.gate.change(offset=4)
+        self.caller.send("SET k i POINT 1 2")
+        self.assertEqual(len(self.bench.here.last.requests()), 2)
+        self.bench.here.last.reply(b"+OK\r\n" + role(5))
+        self.assertEqual(self.caller.got(), b"")
+        self.bench.gate.change(offset=5)
+        self.assertEqual(self.caller.got(), b"+OK\r\n")
+
+    def test_in_json_over_http(self) -> None:
+        """In each form and output."""
+        self.caller.send("SET k i POINT 1 2")
+        self.leader.last.reply(b"+OK\r\n")
+        self.caller.send("OUTPUT json", "SET k i POINT 1 2")
+        # The new lane's own OUTPUT first.
+        self.leader.last.reply(b'$11\r\n{"ok":true}\r\n')
+        self.leader.last.reply(b'$11\r\n{"ok":true}\r\n')
+        self.assertTrue(self.caller.got().endswith(b'$11\r\n{"ok":true}\r\n'))
+        caller = self.bench.caller()
+        caller.raw(b"GET /set+k+i+point+1+2 HTTP/1.1\r\n\r\n")
+        self.leader.last.reply(b'$11\r\n{"ok":true}\r\n')
+        self.assertTrue(caller.got().startswith(b"HTTP/1.1 200 OK"))
+        self.assertTrue(caller.transport.disconnecting)
+
+    def test_held(self) -> None:
+        """Without a leader a write waits, while reads behind it are asked; at last it is told."""
+        self.bench.routes.change(leader=None)
+        self.caller.send("SET k i POINT 1 2", GET)
+        self.bench.here.last.reply(b"$-1\r\n")
+        self.bench.clock.pump([0.1] * 101)
+        self.assertEqual(self.caller.got(), b"-ERR no leader: the command waited 10 s for one\r\n$-1\r\n")
+
+    def test_lost(self) -> None:
+        """A write that was lost with the leader is as uncertain as on W."""
+        self.caller.send("DEL k i")
+        self.bench.routes.change(leader=None)
+        self.assertTrue(self.caller.got().startswith(b"-UNCERTAIN "))
+
+    def test_refused(self) -> None:
+        """What no port takes is not taken here either, nor any write that another node sends."""
+        self.caller.send("FOLLOW a 1")
+        self.assertTrue(self.caller.got().startswith(b"-ERR 'follow' is refused"))
+        peer = self.bench.peer()
+        peer.send("SET k i POINT 1 2")
+        self.assertTrue(peer.got().startswith(b"-ERR write commands go to the writer port"))
+        self.assertEqual(self.leader.connections, [])
+
+    def test_client_gone(self) -> None:
+        """An answer for a client that has gone is of no use."""
+        self.caller.send("SET k i POINT 1 2")
+        self.caller.lose()
+        self.leader.last.reply(b"+OK\r\n")
+        self.assertEqual((self.caller.got(), self.bench.listener.room.used), (b"", 0))
