@@ -65,6 +65,8 @@ class Hands:
     #: Told of every change of leadership, in this turn; the gate first.
     told: Callable[[Leadership], None]
     gate_changed: Callable[[], None]
+    #: Told when others know of a later epoch than Consul has told us.
+    outdated: Callable[[], None]
     lease: float
 
 
@@ -178,6 +180,8 @@ class Duties:
             asked.append(Deferred.fromCoroutine(_within(position, patience, hands.clock)))
         answers = await DeferredList(asked, consumeErrors=True)
         reports = tuple(answer for good, answer in answers if good and isinstance(answer, Report))
+        if status is not None and any(report.seen_epoch > status.epoch for report in reports):
+            hands.outdated()
         self._election.surveyed(ticket, reports)
 
     async def _claim(self, ticket: int, settlement: Settlement, record: EpochRecord) -> None:

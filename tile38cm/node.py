@@ -135,6 +135,7 @@ class Node:
             self.others,
             self._told,
             self._gate_changed,
+            self._status_outdated,
             settings.lease,
         )
         self.duties = Duties(hands)
@@ -248,6 +249,7 @@ class Node:
             ),
         ]
         self.promising.on_beat = self._beaten
+        self.promising.on_turned_away = self._status_outdated
         self.health.on_change = self._local_changed
         self.health.on_shorter = self._log_shorter
         owner = self.replica.owner
@@ -378,6 +380,9 @@ class Node:
             self._log.error("the status in Consul is rubbish, and is not followed: {e}", e=str(e))
             return
         self.election.observed(status, index)
+
+    def _status_outdated(self) -> None:
+        self.watches[0].poke()
 
     def _lock_seen(self, found: KeyValue | None) -> None:
         self.election.lock(self.store.holds(found))

@@ -63,6 +63,7 @@ class RewrittenTests(SynchronousTestCase):
             lambda _: {},
             lambda _: None,
             lambda: None,
+            lambda: None,
             1.0,
         )
         self.duties = Duties(hands)

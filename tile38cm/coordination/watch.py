@@ -22,11 +22,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tile38cm.coordination.consul_values import ConsulError, Indexed
+from tile38cm.tasks import Interruptible
 
 T = TypeVar("T")
 
 #: Seconds that a query may block. Short, as an index from before a loss of Consul's data wakes nothing.
 WAIT = 10.0
+#: The same for a query that need not block.
+SHORT_WAIT = 1.0
+#: Seconds between two pokes that are heeded.
+POKE_INTERVAL = 1.0
 #: Seconds between the beginnings of two queries, however often the content changes.
 MIN_INTERVAL = 0.005
 #: The same when the agent answers at once again and again although nothing changed.
@@ -76,6 +81,8 @@ class Watch(Service, Generic[T]):
         self._idle_rounds = 0
         self._task: Deferred[None] | None = None
         self._telling = False
+        self._waiting = Interruptible()
+        self._poked: float | None = None
         self._backoff = backoffPolicy(FIRST_RETRY, MAX_RETRY, 2.0, jitter=lambda: random.uniform(0, 0.05))
 
     def startService(self) -> None:
@@ -99,17 +106,36 @@ class Watch(Service, Generic[T]):
             ended.cancel()
         return ended
 
+    def poke(self) -> None:
+        """Ask anew: somebody knows of a change that Consul has not told us.
+
+        An agent that has just been started, or whose servers have no leader, may keep
+        a query for many seconds.  Harmless at any time; more often than every
+        L{POKE_INTERVAL} seconds it does nothing.
+        """
+        now = self._clock.seconds()
+        if self._telling or (self._poked is not None and now - self._poked < POKE_INTERVAL):
+            return
+        self._poked = now
+        self._waiting.interrupt()
+
     async def _run(self) -> None:
         while self.running:
-            pause = await self._round()
-            if self.running and pause > 0:
-                await deferLater(self._clock, pause)
+            pause = await self._waiting.run(self._round())
+            if pause is None:
+                self._index = 0  # poked
+            elif self.running and pause > 0:
+                await self._waiting.run(self._pause(pause))
+
+    async def _pause(self, seconds: float) -> None:
+        await deferLater(self._clock, seconds)
 
     async def _round(self) -> float:
         """Ask once; seconds to pause before the next time."""
         started = self._clock.seconds()
         try:
-            answer = await self._query(self._index, self._wait)
+            # With index 0 the answer comes at once, or something is wrong.
+            answer = await self._query(self._index, self._wait if self._index else SHORT_WAIT)
         except CancelledError:
             raise
         except ConsulError as error:

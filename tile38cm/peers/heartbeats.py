@@ -110,6 +110,8 @@ class Promising:
         self._target: tuple[str, int] | None = None
         #: Told the leader's log size with each heartbeat.
         self.on_beat: Callable[[Heartbeat], None] = lambda _: None
+        #: Told when whom we hold for the leader says that it is not.
+        self.on_turned_away: Callable[[], None] = lambda: None
 
     def start(self) -> None:
         """Begin; runs until L{stop}."""
@@ -168,6 +170,7 @@ class Promising:
             self._election.released(number(message[1]))
         elif message[0].startswith(b"-NOTLEADER"):
             conn.close("the peer does not lead")
+            self.on_turned_away()
         else:
             raise BadMessage("neither heartbeat nor release")
 

@@ -7,7 +7,14 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tile38cm.coordination.consul_values import Indexed, Unclear
-from tile38cm.coordination.watch import FIRST_RETRY, MAX_IDLE_INTERVAL, MAX_RETRY, MIN_INTERVAL, Watch
+from tile38cm.coordination.watch import (
+    FIRST_RETRY,
+    MAX_IDLE_INTERVAL,
+    MAX_RETRY,
+    MIN_INTERVAL,
+    POKE_INTERVAL,
+    Watch,
+)
 
 
 class Asked:
@@ -192,6 +199,43 @@ class WatchTests(SynchronousTestCase):
         self.clock.advance(8.0)
         self.asked.answer("a", 5)
         self.assertEqual([0, 5], self.asked.indexes)
+
+    def test_poked(self) -> None:
+        """A query that hangs is given up and asked anew from the beginning; the answer is news, or none."""
+        self.start()
+        self.answer("a", 5)
+        self.watch.poke()
+        self.assertEqual((self.asked.cancelled, self.asked.indexes), (1, [0, 5, 0]))
+        self.answer("a", 6)
+        self.assertEqual((self.seen, self.asked.indexes[3:]), (["a"], [6]))
+
+    def test_poked_often(self) -> None:
+        """An agent that is slow is not asked so often that it never answers."""
+        self.start()
+        for _ in range(10):
+            self.watch.poke()
+            self.clock.advance(POKE_INTERVAL / 5)
+        self.assertEqual(self.asked.cancelled, 2)
+
+    def test_poked_in_a_pause(self) -> None:
+        """A pause after an error ends at once."""
+        self.start()
+        self.asked.fail(Unclear("away"))
+        self.assertEqual(self.asked.indexes, [0])
+        self.watch.poke()
+        self.assertEqual(self.asked.indexes, [0, 0])
+
+    def test_poked_at_other_times(self) -> None:
+        """Before the start, after the end, and by whoever is just told, it does nothing."""
+        self.watch.poke()
+        self.watch = Watch(self.asked.query, lambda _: self.watch.poke(), self.clock, name="it")
+        self.watch.startService()
+        self.answer("a", 5)
+        self.assertEqual((self.asked.cancelled, self.asked.indexes), (0, [0, 5]))
+        self.successResultOf(self.watch.stopService())
+        self.clock.advance(POKE_INTERVAL)
+        self.watch.poke()
+        self.assertEqual(self.asked.indexes, [0, 5])
 
     def test_last_contact(self) -> None:
         """The moment of the last answer is known, whether it told something new or not."""

@@ -98,9 +98,11 @@ class PromiseTests(HeartbeatCase):
     def test_not_leading(self) -> None:
         """A node that does not lead sends callers away, who come again."""
         self.line = ("B", 2, self.way)
+        turned_away: list[bool] = []
+        self.promising.on_turned_away = lambda: turned_away.append(True)
         self.promising.start()
         self.way.move()
-        self.assertEqual((self.members.names, self.beats), (frozenset(), []))
+        self.assertEqual((self.members.names, self.beats, turned_away), (frozenset(), [], [True]))
         self.lead()
         self.clock.advance(LEASE / 8)
         self.way.move()
