@@ -151,15 +151,22 @@ class Lab:
         self.plan = plan or Plan(**changes)
         self.folder = Path(tempfile.mkdtemp(prefix="tile38cm-lab-"))
         self.network = f"127.{16 + os.getpid() % 200}.{next(_networks) % 250}"
-        self.consul = RealConsul(
+        self.consul = self._consul()
+        self.nodes = [self._node(i) for i in range(1, self.plan.nodes + 1)]
+        self._tls: ssl.SSLContext | None = None
+
+    def _consul(self) -> RealConsul:
+        return RealConsul(
             port=free_ports(1)[0],
             directory=self.folder / "consul",
             config=dict(self.plan.consul),
             token=self.plan.consul_token,
             persistent=self.plan.persistent,
         )
-        self.nodes = [self._node(i) for i in range(1, self.plan.nodes + 1)]
-        self._tls: ssl.SSLContext | None = None
+
+    def _consul_address(self, number: int) -> str:
+        """The agent of a node."""
+        return self.consul.address
 
     def _node(self, number: int) -> Node:
         folder, host = self.folder / f"node{number}", f"{self.network}.{number}"
@@ -189,7 +196,7 @@ class Lab:
             "bind.port.leader": WRITER_PORT,
             "bind.addr.follower": host,
             "bind.port.follower": READER_PORT,
-            "consul.addr": self.consul.address,
+            "consul.addr": self._consul_address(number),
             "tls": self.plan.tls,
             "lease": self.plan.lease,
             "state.dir": self.folder / f"node{number}" / "state",
