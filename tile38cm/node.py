@@ -260,7 +260,8 @@ class Node:
         owner.before_attach = self.duties.follows
         owner.own_log = self.duties.owns_log
         self.discovery.listen(lambda _: self._surroundings_changed())
-        self.routes.subscribe(self.sentinel.look)
+        if self.settings.sentinel is not None:
+            self.routes.subscribe(self.sentinel.look)
 
     def _watch(self, query: Any, on_change: Any, name: str) -> Watch[Any]:
         return Watch(query, on_change, self.reactor, name=name)
