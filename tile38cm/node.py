@@ -55,6 +55,7 @@ from tile38cm.replication.backlog import Backlog
 from tile38cm.replication.contact import Contact
 from tile38cm.replication.intake import Intake
 from tile38cm.replication.replica import Replica
+from tile38cm.replication.session import Stage
 from tile38cm.replication.source import Source
 from tile38cm.replication.spill import Spill
 from tile38cm.routing import LocalTarget, NodeGate, NodeRoutes, Surroundings
@@ -344,6 +345,9 @@ class Node:
         self.footing.moved()
         if self.replica.ready:
             self.on_ready()
+        if self.replica.stage is Stage.STARTING_OVER:
+            # Tile38 leaves them open, and would tell all that is copied as if it were new.
+            self.reader.close_live()
         self.routes.tell()
         self.announce_soon()
 

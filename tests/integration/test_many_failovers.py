@@ -102,6 +102,25 @@ class ManyTests(SynchronousTestCase):
             self.assertEqual(fences.closed, 0)
             self.assertEqual([heard for heard in fences.heard if set(heard.values()) != {1}], [])
 
+    def test_start_over(self) -> None:
+        """Fences on a node that copies everything anew are closed, before anything is told twice."""
+        with settled_lab() as lab:
+            leader = lab.wait_settled()
+            home = lab.others(leader)[0]
+            lab.write(home, "SET", "again", "1", "POINT", 1, 2)
+            lab.wait_same("again")
+            with LiveFences(home, "again") as fences:
+                self.assertEqual(ctl(lab, "switchover", "--candidate", home.id).code, 0)
+                home.manager.pause()
+                home.tile38.command("SET", "elsewhere", "nobody-knows-of-it", "POINT", 1, 2)
+                self.gone(lab, home)
+                home.manager.resume()
+                wait_for(lambda: fences.closed == FENCES, "the end of all fences", 30)
+            fences.wait_all(set())
+            lab.wait_settled(timeout=60)
+            self.assertIn("starts over", home.manager.text())
+            self.assertEqual([heard for heard in fences.heard if heard], [])
+
 
 class LiveFences:
     """Many live connections to one node's R; each counts the objects that entered its fence."""

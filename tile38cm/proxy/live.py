@@ -103,5 +103,6 @@ class Stream:
         """Nothing of a stream expires."""
 
     def close_live(self) -> None:
-        """The server is about to lose its data."""
-        self.close()
+        """The local server is about to lose its data; another one is its own node's matter."""
+        if self._upstream.target.local:
+            self.close()

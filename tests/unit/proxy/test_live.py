@@ -151,3 +151,14 @@ class LiveReaderTests(SynchronousTestCase):
         self.assertFalse(caller.transport.disconnecting)
         bench.side.close_live()
         self.assertTrue(caller.transport.disconnecting)
+
+    def test_of_another_node(self) -> None:
+        """A stream from another node's server is not touched when this node's loses its data."""
+        bench = Bench(reader=True)
+        there = FakeTarget(local=False)
+        bench.routes.change(ready=[there], leader=bench.here)
+        caller = bench.caller()
+        caller.send("SUBSCRIBE c")
+        there.last.reply(b"*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n")
+        bench.side.close_live()
+        self.assertFalse(caller.transport.disconnecting)
