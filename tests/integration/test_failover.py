@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.lab import Lab, Node, settled_lab
 from tests.integration.load import Load
-from tests.real import ReplyError, wait_for
+from tests.real import ReplyError, require, wait_for
 
 #: Seconds between two writes of a client, to spare the machine.
 PACE = 0.002
@@ -75,6 +75,7 @@ class LeadersTile38Tests(SynchronousTestCase):
 
     def test_busy(self) -> None:
         """A search that keeps all other commands waiting for seconds deposes nobody."""
+        require("tile38")
         with settled_lab() as lab:
             leader = lab.wait_settled()
             epoch = lab.status()["epoch"]

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from tests.integration.lab import Lab, Node
 from tests.integration.load import Load, fill
 from tests.integration.long import LONG
-from tests.real import ReplyError, RespClient, wait_for
+from tests.real import ReplyError, RespClient, require, wait_for
 
 #: Seconds under load.
 DURATION = float(os.environ.get("TILE38CM_LOAD_SECONDS", "600"))
@@ -49,6 +49,7 @@ class FalseAlarmTests(SynchronousTestCase):
         """Processors, disk and network busy, long searches, Consul restarted: the same node leads on."""
         if not LONG:
             raise SkipTest("ten minutes: TILE38CM_LONG=1 asks for them")
+        require("tile38")
         with Lab(lease="1s", persistent=True) as lab:
             lab.start()
             leader = lab.wait_settled()
