@@ -11,15 +11,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from attrs import evolve
-from twisted.internet.abstract import isIPAddress, isIPv6Address
-from twisted.internet.endpoints import (
-    HostnameEndpoint,
-    TCP4ClientEndpoint,
-    TCP4ServerEndpoint,
-    TCP6ClientEndpoint,
-    TCP6ServerEndpoint,
-)
-from twisted.internet.interfaces import IStreamClientEndpoint, IStreamServerEndpoint
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
 
 from tile38cm import __version__
@@ -34,6 +26,7 @@ from tile38cm.coordination.store import ClusterStore
 from tile38cm.coordination.term import LocalState
 from tile38cm.coordination.watch import Watch
 from tile38cm.duties import Duties, Hands
+from tile38cm.endpoints import listening_on, reaching
 from tile38cm.figures import Failovers, Figures, Lag, Own
 from tile38cm.footing import Footing
 from tile38cm.gatelog import GateLog
@@ -71,14 +64,6 @@ from tile38cm.tls import mesh_for
 CONTACT_SHARE = 0.8
 #: How long a question about this node waits for its Tile38, in seconds.
 BESIDE_TIMEOUT = 1.0
-#: Seconds to connect to another node; one that takes longer is as good as away.
-CONNECT_TIMEOUT = 1.0
-
-
-def listening_on(reactor: Any, address: Address) -> IStreamServerEndpoint:
-    """Where to listen for an address; a long queue, since thousands may connect at once."""
-    kind = TCP6ServerEndpoint if ":" in address.host else TCP4ServerEndpoint
-    return kind(reactor, address.port, backlog=4096, interface=address.host)
 
 
 class Node:
@@ -178,16 +163,7 @@ class Node:
                 settings.tags.zone,
             )
         )
-        limits = Limits(
-            max_clients=settings.max_clients,
-            max_request=settings.max_request,
-            max_args=settings.max_args,
-            max_pipeline=settings.max_pipeline,
-            max_kept=settings.max_client_bytes,
-            max_bytes=settings.max_bytes,
-            idle_timeout=settings.idle_timeout,
-            hold_timeout=settings.hold_timeout,
-        )
+        limits = Limits.of(settings)
         budget = HoldBudget(settings.hold_bytes)
         password = settings.server_password
         self.writer = Writer(self.routes, self.reactor, limits, budget, Counters(), password, gate=self.gate)
@@ -271,12 +247,7 @@ class Node:
 
     def endpoint_to(self, address: Address) -> IStreamClientEndpoint:
         """A plain way to an address; names are looked up at each connection."""
-        host, port = address.host, address.port
-        if isIPAddress(host):
-            return TCP4ClientEndpoint(self.reactor, host, port, timeout=CONNECT_TIMEOUT)
-        if isIPv6Address(host):
-            return TCP6ClientEndpoint(self.reactor, host, port, timeout=CONNECT_TIMEOUT)
-        return HostnameEndpoint(self.reactor, host, port, timeout=CONNECT_TIMEOUT)
+        return reaching(self.reactor, address)
 
     def reach(self, address: Address, service: str) -> IStreamClientEndpoint:
         """The way to another node's listener of C{service}."""

@@ -27,10 +27,11 @@ from tile38cm import __version__
 from tile38cm.antecedents import Antecedents
 from tile38cm.coordination.consul import ConsulError, Unclear
 from tile38cm.coordination.store import Twin
+from tile38cm.endpoints import listening_on
 from tile38cm.erasure import Erasure, Grounds
 from tile38cm.handover import DRAIN_TIMEOUT, NotHandedOver
 from tile38cm.model import Position, Role
-from tile38cm.node import Node, listening_on
+from tile38cm.node import Node
 from tile38cm.operate.metrics import Metrics
 from tile38cm.operate.registration import Registration
 from tile38cm.requests import Means, Requests

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from attrs import define, field, frozen
 
+from tile38cm.settings import Settings
+
 #: Bytes that a client may have here without their being counted against the bound for all.
 FREE = 64 * 1024
 
@@ -33,6 +35,20 @@ class Limits:
     connect_timeout: float = 5.0
     #: Pause before a server that could not be used is tried again.
     retry_delay: float = 0.05
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        """As a node was told."""
+        return cls(
+            max_clients=settings.max_clients,
+            max_request=settings.max_request,
+            max_args=settings.max_args,
+            hold_timeout=settings.hold_timeout,
+            max_pipeline=settings.max_pipeline,
+            max_kept=settings.max_client_bytes,
+            max_bytes=settings.max_bytes,
+            idle_timeout=settings.idle_timeout,
+        )
 
 
 @define
