@@ -8,6 +8,7 @@ speaks of the server itself.
 from __future__ import annotations
 
 import re
+from enum import Enum
 from random import Random
 
 from attrs import frozen
@@ -189,14 +190,26 @@ _VARYING = re.compile(
 _FAREWELL = re.compile(rb'-[^\r\n]*\r\n|\$\d*\r\n\{"ok":false,"err":"[^\r\n]*\}\r\n|HTTP/1.1 4.*|', re.DOTALL)
 
 
-def difference(direct: bytes, through: bytes, closed: bool) -> str | None:
+class End(Enum):
+    """How a connection ended."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    #: With bytes unread, for which the kernel throws away what was answered before.
+    RESET = "reset"
+
+
+def difference(direct: bytes, through: bytes, end: End) -> str | None:
     """
     How what came through the proxy is not what came directly.
 
-    @param closed: Tile38 closed the connection; the proxy may have told why.
+    @param end: how Tile38 ended the connection; where it closed without a word the proxy may have told why.
     """
     one, other = _VARYING.sub(b"", direct), _VARYING.sub(b"", through)
-    if one == other or (closed and other.startswith(one) and _FAREWELL.fullmatch(other[len(one) :])):
+    rest = other[len(one) :] if other.startswith(one) else None
+    if rest == b"" or (rest is not None and end is End.RESET):
+        return None
+    if rest is not None and end is End.CLOSED and _FAREWELL.fullmatch(rest):
         return None
     pairs = enumerate(zip(one, other, strict=False))
     at = next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))

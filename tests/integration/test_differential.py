@@ -13,7 +13,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 
 from tests.integration.proxybench import ProxyTestCase
-from tests.integration.sequences import Sequence, Sequences, difference
+from tests.integration.sequences import End, Sequence, Sequences, difference
 from tests.real import RealTile38
 from tile38cm.wire.resp import encode_request
 
@@ -22,8 +22,8 @@ COUNT = int(os.environ.get("TILE38CM_SEQUENCES", "300"))
 PATIENCE = 30.0
 
 
-def answer(port: int, sequence: Sequence, nonce: bytes) -> tuple[bytes, bool]:
-    """All that comes back, without the answer to a last C{ECHO}; and whether the connection was closed."""
+def answer(port: int, sequence: Sequence, nonce: bytes) -> tuple[bytes, End]:
+    """All that comes back, without the answer to a last C{ECHO}; and how the connection ended."""
     data = b""
     # Bytes behind the end would have the kernel throw away what was answered before.
     last = [] if sequence.closing else [encode_request([b"ECHO", nonce])]
@@ -35,11 +35,11 @@ def answer(port: int, sequence: Sequence, nonce: bytes) -> tuple[bytes, bool]:
             while nonce not in data:
                 came = opened.recv(1 << 20)
                 if not came:
-                    return data, True
+                    return data, End.CLOSED
                 data += came
         except ConnectionError:
-            return data, True
-    return data[: data.index(nonce)].rpartition(b"$")[0], False
+            return data, End.RESET
+    return data[: data.index(nonce)].rpartition(b"$")[0], End.OPEN
 
 
 class DifferentialTests(ProxyTestCase):
@@ -59,9 +59,9 @@ class DifferentialTests(ProxyTestCase):
         print(f"TILE38CM_SEED={self.seed}, {COUNT} sequences")
         for number in range(COUNT):
             sequence, nonce = sequences.next(), secrets.token_hex(16).encode()
-            direct, closed = answer(self.direct.port, sequence, nonce)
+            direct, end = answer(self.direct.port, sequence, nonce)
             through, _ = answer(port(number), sequence, nonce)
-            differs = difference(direct, through, closed)
+            differs = difference(direct, through, end)
             if differs is not None:
                 self.fail(f"seed {self.seed}, sequence {number}:\n{sequence}\n{differs}")
 

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from twisted.internet.defer import Deferred
 
 from tests.integration.proxybench import ProxyTestCase
-from tests.integration.sequences import difference
+from tests.integration.sequences import End, difference
 from tests.real import RealTile38
 from tile38cm.wire.resp import encode_request
 
@@ -78,7 +78,7 @@ class StreamTests(ProxyTestCase):
             direct = self.streams(self.tile38.port, self.tile38)
             for port in (self.writer_port, self.reader_port):
                 for one, other in zip(direct, self.streams(port, self.tile38), strict=True):
-                    self.assertIsNone(difference(one, other, closed=False))
+                    self.assertIsNone(difference(one, other, End.OPEN))
 
         return self.threaded(run)
 
