@@ -347,11 +347,14 @@ class DevConsul:
             raise Rejected("ClientCertURI not a valid Connect identifier")
         return _json(request, {"Authorized": judged[0], "Reason": judged[1]})
 
-    @app.route("/v1/connect/intentions/exact", methods=["PUT"])
+    @app.route("/v1/connect/intentions/exact", methods=["PUT", "DELETE"])
     def intention(self, request: IRequest) -> bytes:
         source, destination = _argument(request, "source"), _argument(request, "destination")
         if not source or not destination:
             raise Rejected("required query parameter 'source' or 'destination' not set")
+        if request.method == b"DELETE":
+            self.intentions.remove_one(destination, source)
+            return _json(request, True)
         self.intentions.put_one(destination, source, _document(request).get("Action") == "allow")
         return _json(request, True)
 

@@ -234,6 +234,10 @@ class Intentions:
         """Remove all rules of a destination, if there are any."""
         self._rules.pop(destination, None)
 
+    def remove_one(self, destination: str, source: str) -> None:
+        """Remove one rule, if it is there."""
+        self._rules.get(destination, {}).pop(source, None)
+
     def judge(self, target: str, uri: str) -> tuple[bool, str] | None:
         """Whether the identity may connect to the target, and why; None if it is no identity.
 

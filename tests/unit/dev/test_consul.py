@@ -50,6 +50,20 @@ class QueryTests(DevConsulCase):
         self.assertFalse(consul._said(request, "keys"))
 
 
+class IntentionTests(DevConsulCase):
+    """Intentions, one by one."""
+
+    def test_one(self) -> None:
+        """One is set, and taken away again."""
+        path, uri = "/v1/connect/intentions/exact", "spiffe://x.consul/ns/default/dc/dc1/svc/banned"
+        asked = {"Target": "writer", "ClientCertURI": uri}
+        named = {"source": "banned", "destination": "writer"}
+        for method, allowed in (("PUT", False), ("DELETE", True)):
+            self.assertEqual(self.ask(method, path, {"Action": "deny"}, **named).body, b"true")
+            told = json.loads(self.ask("POST", "/v1/agent/connect/authorize", asked).body)
+            self.assertEqual(told["Authorized"], allowed)
+
+
 class SessionTests(DevConsulCase):
     """Sessions over long times."""
 
