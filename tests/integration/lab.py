@@ -239,9 +239,11 @@ class Lab:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def show(self) -> None:
-        """Print the ends of the managers' logs."""
+        """Print the ends of the managers' logs, and of those of Tile38s that have ended."""
         for node in self.nodes:
             print(f"--- {node.id}\n{node.manager.log_end(LOG_END)}", file=sys.stderr)
+            if not node.tile38.running:
+                print(f"--- Tile38 of {node.id}\n{node.tile38.log_end(LOG_END)}", file=sys.stderr)
 
     # -- what Consul says -----------------------------------------------------
 
