@@ -335,8 +335,11 @@ class Election(Office):
     def _stand(self) -> None:
         core = self._core
         self._machine.stand()
-        if core.status is not None and core.released_epoch == core.status.epoch:
-            self._claim_now()  # the leader has chosen this node, and leads no more
+        released = core.status is not None and core.released_epoch == core.status.epoch
+        # The leader has chosen this node, and leads no more.  But it chose by what this node
+        # told it before it was started again, which may be more than is left of it.
+        if released and not core.local().shaken:
+            self._claim_now()
 
     def _claim_now(self) -> None:
         """Claim, whatever others would answer; where nobody could be asked that has been done already."""

@@ -99,6 +99,18 @@ class FollowingTests(SynchronousTestCase):
         member.election.released(1)
         self.assertEqual(len(member.asked("claim")), 1)
 
+    def test_a_release_of_a_shaken_member_skips_no_questions(self) -> None:
+        """The leader has chosen it by what it had before it was started again."""
+        member = Member()
+        member.local = evolve(member.local, shaken=True)
+        member.follow(status("A", "B"))
+        member.wait(GRACE + LEASE / 16 - LEASE / 8)
+        member.election.heartbeat(beat())
+        member.wait(LEASE / 4)
+        member.election.released(1)
+        self.assertEqual(len(member.asked("survey")), 1)
+        self.assertEqual(member.asked("claim"), [])
+
     def test_a_release_of_another_epoch_is_ignored(self) -> None:
         """A message from an earlier term does not free from the promise of this one."""
         member = Member(seen=2)
