@@ -406,7 +406,7 @@ class AdoptionTests(OperationsCase):
 
     def test_plain_follow(self) -> None:
         """Equal followers come in as they are; one that is different is kept in a file, and starts over."""
-        with Lab(nodes=4) as lab:
+        with Lab(nodes=4, flags=("--expect", "4")) as lab:
             leader, *equal, other = lab.nodes
             for node in lab.nodes:
                 node.tile38.start()

@@ -28,7 +28,7 @@ from tile38cm.coordination.survey import Advice, Defer, Report, Rest, Stand, Wit
 from tile38cm.coordination.term import Candidacy, Term
 from tile38cm.model import Leadership, Role
 
-#: An empty node waits so much longer (seconds) before it founds a cluster.
+#: So much longer (seconds) a node waits before it founds a cluster, if it is empty or was told of no others.
 FOUNDING_PATIENCE = 3.0
 
 

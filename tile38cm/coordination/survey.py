@@ -98,7 +98,7 @@ def founder(me: Report, others: tuple[Report, ...], expect: int, patient: bool) 
     """Whether C{me} should found a cluster that has no history anywhere.
 
     @param expect: members that must be known first, this one included.
-    @param patient: an empty node has waited its longer time.
+    @param patient: this node has waited as long as for others that are started with it.
     """
     known = [r for r in others if r.seen_epoch > 0]
     if known:
@@ -112,8 +112,10 @@ def founder(me: Report, others: tuple[Report, ...], expect: int, patient: bool) 
                 if other.log_size > me.log_size
                 else f"{other.member} goes first"
             )
-    if me.log_size == 0 and not patient:
+    if not patient and me.log_size == 0:
         return Defer("this node is empty: one with data may come")
+    if not patient and expect == 1:
+        return Defer("nobody said how many nodes to expect: one with more data may come")
     return Stand()
 
 

@@ -229,7 +229,9 @@ FLAGS: tuple[Flag, ...] = (
     ),
     Flag(
         "expect", "TILE38CM_EXPECT", "1", "N", _CLUSTER,
-        "How many nodes must have met before a cluster without history is founded.", values.count(1, 1000),
+        "How many nodes must have met before a cluster without history is founded: by who has most. "
+        "With 1, others are waited for a few seconds.",
+        values.count(1, 1000),
     ),
     Flag(
         "ack", "TILE38CM_ACK", "insync", "insync|leader", _CLUSTER,

@@ -8,6 +8,7 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.unit.coordination.recorded import GRACE, LEASE, Effects, Member, status
+from tile38cm.coordination.election import FOUNDING_PATIENCE
 from tile38cm.coordination.office import BLOCKED_LEASES, SILENT_LEASES
 from tile38cm.coordination.promises import Answer, Heartbeat
 from tile38cm.coordination.survey import Report
@@ -257,6 +258,7 @@ class FoundingTests(SynchronousTestCase):
     def test_founds_by_creating_the_status(self) -> None:
         """The first status is written only where there is none; the founder is the whole set."""
         member = Member(seen=0)
+        member.clock.advance(GRACE + FOUNDING_PATIENCE)
         member.election.observed(None, 0)
         settlement = member.claim()
         self.assertEqual(settlement.index, 0)

@@ -109,13 +109,18 @@ class FounderTests(SynchronousTestCase):
         """Nobody's data is erased for an emptier founder; equal ones go by id."""
         self.assertIsInstance(founder(self.me, (evolve(self.other, log_size=11),), 1, True), Defer)
         self.assertIsInstance(founder(self.me, (evolve(self.other, member="A"),), 1, True), Defer)
-        self.assertEqual(founder(self.me, (evolve(self.other, log_size=9),), 1, False), Stand())
+        self.assertEqual(founder(self.me, (evolve(self.other, log_size=9),), 2, False), Stand())
 
     def test_an_empty_node_is_patient(self) -> None:
         """One with data may be a moment later."""
         empty = evolve(self.me, log_size=0)
-        self.assertIsInstance(founder(empty, (), 1, False), Defer)
+        self.assertIsInstance(founder(empty, (self.other,), 2, False), Defer)
         self.assertEqual(founder(empty, (), 1, True), Stand())
+
+    def test_who_expects_nobody_is_patient(self) -> None:
+        """One with more data may be a moment later, if nobody said how many there are."""
+        self.assertIsInstance(founder(self.me, (), 1, False), Defer)
+        self.assertEqual(founder(self.me, (), 1, True), Stand())
 
     @given(st.lists(reports, min_size=1, max_size=4, unique_by=lambda r: r.member))
     def test_one_founds(self, members: list[Report]) -> None:
