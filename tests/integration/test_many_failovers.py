@@ -25,6 +25,8 @@ from tile38cm.wire.resp import encode_request
 
 FAILOVERS = by_length(6, 50)
 FENCES, KILLS = 100, by_length(4, 20)
+#: Long, so that a busy machine costs the leader no follower right before it is killed.
+LEASE = "1s"
 #: Seconds between two writes of a client.
 PACE = 0.005
 #: Seconds for the last events to come.
@@ -38,7 +40,7 @@ class ManyTests(SynchronousTestCase):
 
     def test_failovers(self) -> None:
         """Handed over, killed, frozen, its Tile38 lost: one connection serves on, without an error."""
-        with settled_lab() as lab:
+        with settled_lab(lease=LEASE) as lab:
             home, chance = lab.nodes[0], random.Random(38)
             epoch = lab.status()["epoch"]
             load = Load("many", {home.id: lambda: lab.writer(home, timeout=60)}, PACE)
@@ -87,7 +89,7 @@ class ManyTests(SynchronousTestCase):
 
     def test_fences(self) -> None:
         """A hundred live fences on one node hear of each write once, whoever leads and is killed."""
-        with settled_lab() as lab:
+        with settled_lab(lease=LEASE) as lab:
             home = lab.others(lab.wait_settled())[0]  # a leader's R would open them elsewhere
             load = Load("fenced", {home.id: lambda: lab.writer(home, timeout=60)}, PACE)
             with LiveFences(home, "fenced") as fences, load:
@@ -101,7 +103,7 @@ class ManyTests(SynchronousTestCase):
 
     def test_start_over(self) -> None:
         """Fences on a node that copies everything anew are closed, before anything is told twice."""
-        with settled_lab() as lab:
+        with settled_lab(lease=LEASE) as lab:
             leader = lab.wait_settled()
             home = lab.others(leader)[0]
             lab.write(home, "SET", "again", "1", "POINT", 1, 2)
