@@ -25,6 +25,8 @@ from tile38cm.wire.commands import Command
 
 #: How often clients that wait are looked at for requests that waited too long, in seconds.
 SWEEP = 0.1
+#: How many reasons why a server cannot be used are told apart in the log.
+MAX_COMPLAINTS = 16
 
 
 class Waiter(Protocol):
@@ -62,7 +64,8 @@ class Side:
     _conversations: set[Waiter] = field(factory=set, init=False)
     _waiting: set[Waiter] = field(factory=set, init=False)
     _sweep: IDelayedCall | None = field(default=None, init=False)
-    _complaint: str = field(default="", init=False)
+    #: What was complained of since a server answered last.
+    _complaints: set[str] = field(factory=set, init=False)
     _seats: int = field(default=0, init=False)
     #: What connections to servers are made with, and those that clients share.
     origin: Origin = field(init=False)
@@ -177,14 +180,14 @@ class Side:
         self.in_flight -= count
 
     def complain(self, reason: str) -> None:
-        """Log why a server cannot be used, once until the reason changes."""
-        if reason != self._complaint:
-            self._complaint = reason
+        """Log why a server cannot be used: each reason once, until one can be; two servers may take turns."""
+        if reason not in self._complaints and len(self._complaints) < MAX_COMPLAINTS:
+            self._complaints.add(reason)
             self._log.warn("a server cannot be used: {reason}", reason=reason)
 
     def content(self) -> None:
         """A server answers: the same complaint is worth a line again."""
-        self._complaint = ""
+        self._complaints.clear()
 
     def _swept(self) -> None:
         self._sweep = None

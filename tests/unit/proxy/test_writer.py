@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.unit.proxy.fakes import Bench, FakeTarget, role
@@ -279,6 +280,24 @@ class LossTests(SynchronousTestCase):
         other.lose()
         self.assertEqual((self.bench.budget.used, self.bench.side.waiting), (0, 0))
         self.assertEqual(self.bench.side.counters.clients, 0)
+
+
+class ComplaintTests(SynchronousTestCase):
+    """What is logged while no server can be used."""
+
+    def test_each_reason_once(self) -> None:
+        """Two servers that fail by turns make a line each, until one is of use; rubbish makes few."""
+        side = Bench().side
+        with capturedLogs() as events:
+            for _ in range(3):
+                side.complain("one")
+                side.complain("other")
+            side.content()
+            side.complain("one")
+            for number in range(1000):
+                side.complain(str(number))
+        self.assertEqual([event["reason"] for event in events[:3]], ["one", "other", "one"])
+        self.assertLess(len(events), 20)
 
 
 class HoldTests(SynchronousTestCase):
