@@ -319,9 +319,3 @@ def manager_environment(mine: Mapping[str, str]) -> dict[str, str]:
     kept = {name: value for name, value in mine.items() if name not in flags}
     path = [str(ROOT), *filter(None, [mine.get("PYTHONPATH")])]
     return kept | {"PYTHONPATH": os.pathsep.join(path)}
-
-
-if __name__ == "__main__":
-    from tile38cm.dev.run import main
-
-    sys.exit(main())
