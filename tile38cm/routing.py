@@ -129,6 +129,7 @@ class NodeRoutes(Listeners):
         super().__init__()
         self._around = around
         self._leadership: Leadership | None = None
+        self._leader_at: tuple[str, Address] | None = None
 
     def lead_by(self, leadership: Leadership) -> None:
         """Who leads has changed."""
@@ -141,7 +142,13 @@ class NodeRoutes(Listeners):
         if now is None or now.role is not Role.FOLLOWER or now.leader is None:
             return None
         address = around.view().writer(now.leader)
-        if address is None:
+        if address is not None:
+            self._leader_at = now.leader, address
+        elif self._leader_at is not None and self._leader_at[0] == now.leader:
+            # A catalog that loses an entry, for a moment or with all that it had, says nothing
+            # about the leader: who leaves it for that ends its term.
+            address = self._leader_at[1]
+        else:
             return None
         return now.leader, now.epoch, around.reach(address, around.writer_service)
 

@@ -112,6 +112,18 @@ class WriterTests(RoutesCase):
         self.lead(Role.LEADER, "a")
         self.assertIsNone(self.routes.leader_line())
 
+    def test_lost_by_the_catalog(self) -> None:
+        """A leader that the catalog has lost is where it was; one that was never there is nowhere."""
+        self.lead(Role.FOLLOWER, "b", 7)
+        before = self.routes.writer()
+        whole, self.view = self.view, ClusterView()
+        self.assertEqual(self.routes.writer(), before)
+        self.lead(Role.FOLLOWER, "c", 8)
+        self.assertIsNone(self.routes.writer())
+        self.view = whole
+        assert (found := self.routes.writer()) is not None
+        self.assertEqual(name(found), "c")
+
     def test_equality(self) -> None:
         """A target is the same while it is the same node in the same epoch."""
         self.lead(Role.FOLLOWER, "b", 7)

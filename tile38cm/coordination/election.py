@@ -95,7 +95,7 @@ class Election(Office):
         if core.candidacy is not None and core.candidacy.claimed:
             return  # the settlement decides; what is seen meanwhile proves nothing
         changed = index != core.index or not core.status_known
-        core.status, core.index = status, index
+        core.know(status, index)
         first, core.status_known = not core.status_known, True
         if status is not None and core.see(status.epoch, status.cluster) and status.leader != core.me:
             # A new epoch, once seen, counts as a promise: its leader's heartbeats are on their way.
@@ -112,7 +112,7 @@ class Election(Office):
         if status is not None and (
             status.epoch > term.epoch or (status.epoch == term.epoch and status.leader != core.me)
         ):
-            core.status, core.index = status, index
+            core.know(status, index)
             core.see(status.epoch, status.cluster)
             self._promise(status.epoch, status.lease)
             self._machine.resign(f"{status.leader} leads epoch {status.epoch}")
@@ -190,7 +190,7 @@ class Election(Office):
         if won and status is not None:
             _, record = claim_for(core, candidacy)
             before = core.status
-            core.status, core.index = status, index
+            core.know(status, index)
             core.see(status.epoch, status.cluster)
             ledger = Ledger(status.epoch, core.lease, core.now())
             if before is not None and core.released_epoch == before.epoch:
@@ -236,7 +236,7 @@ class Election(Office):
         """The log of this epoch has ended (Tile38 died, shrank, …) or the node cannot lead."""
         core = self._core
         if core.term is not None:
-            core.status, core.index = core.term.status, core.term.index
+            core.know(core.term.status, core.term.index)
             self._machine.resign(reason)
 
     def lock(self, held: bool) -> None:

@@ -77,6 +77,8 @@ class Core:
     released_epoch: int = 0
     status: Status | None = None
     index: int = 0
+    #: The newest status seen in this life, which Consul may have lost or taken back since.
+    newest: Status | None = None
     status_known: bool = False
     lock_held: bool = False
     candidacy: Candidacy | None = None
@@ -101,9 +103,18 @@ class Core:
     def _leader(self) -> tuple[str | None, int]:
         if self.term is not None:
             return self.me, self.term.epoch
-        if self.status is None or self.status.leader == self.me or self.status.epoch < self.seen:
+        # Consul that has lost its data must not part a leader from its followers: with their
+        # promises it writes its truth again, and without them it never could.
+        newest = self.newest
+        if newest is None or newest.leader == self.me or newest.epoch < self.seen:
             return None, self.seen
-        return self.status.leader, self.status.epoch
+        return newest.leader, newest.epoch
+
+    def know(self, status: Status | None, index: int) -> None:
+        """Note what Consul holds."""
+        self.status, self.index = status, index
+        if status is not None and (self.newest is None or status.epoch >= self.newest.epoch):
+            self.newest = status
 
     def see(self, epoch: int, cluster: str = "") -> bool:
         """Note that an epoch exists; whether it is a new one."""

@@ -47,6 +47,17 @@ class FollowingTests(SynchronousTestCase):
         member = Member(seen=5)
         self.assertIsNone(member.election.heartbeat(beat(epoch=4)))
 
+    def test_a_consul_that_forgets_parts_nobody_from_the_leader(self) -> None:
+        """The status is gone or an older one: only with its followers can the leader write it again."""
+        for after in (None, status("C", "B", epoch=2)):
+            member = Member(seen=1)
+            member.follow(status("A", "B", epoch=3))
+            member.election.observed(after, 4)
+            self.assertEqual((member.election.leadership.leader, member.election.leadership.epoch), ("A", 3))
+            self.assertIsNotNone(member.election.heartbeat(beat(epoch=3)))
+            member.wait(10 * LEASE)
+            self.assertEqual(member.asked("survey"), [])
+
     def test_own_epoch_is_seen_in_consul(self) -> None:
         """A member that finds itself as leader of an epoch it forgot answers no earlier one."""
         member = Member(seen=1)
