@@ -95,8 +95,12 @@ class Office:
         """A follower holds our log up to C{offset}."""
         term = self._core.term
         if term is not None and term.epoch == epoch:
-            term.ledger.acknowledged_by(member, offset)
-            self._after_news(term)
+            ledger, members = term.ledger, term.required()
+            before = ledger.covered(members)
+            ledger.acknowledged_by(member, offset)
+            # With each batch of writes every follower says so, and only the last of them changes anything.
+            if ledger.covered(members) != before or term.final is not None:
+                self._after_news(term)
 
     def disconnected(self, member: str) -> None:
         """A follower's replication connection is gone."""

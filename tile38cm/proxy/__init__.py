@@ -26,6 +26,8 @@ L{tile38cm.proxy.preparation}
     What a fresh connection to a server is asked first.
 L{tile38cm.proxy.upstream}
     One connection to a server: prepared, written to, its replies told apart.
+L{tile38cm.proxy.coverage}
+    Answered batches until the sync set has acknowledged them.
 L{tile38cm.proxy.sides}
     What makes W and R different, who waits there, draining.
 L{tile38cm.proxy.live}

@@ -294,6 +294,18 @@ class Verdict:
             return True
         return False
 
+    def lacks_only_acknowledgement(self, batch: Batch) -> bool:
+        """Whether a batch that does not pass will, as soon as more is acknowledged."""
+        word, offset = self.word, batch.offset
+        return (
+            word.open
+            and word.enough
+            and word.epoch == batch.epoch
+            and offset is not None
+            and offset >= batch.least
+            and offset > word.acknowledged
+        )
+
     def releases(self, exchange: Exchange) -> bool:
         """Whether an answered exchange may go to its client."""
         batch = exchange.batch

@@ -16,7 +16,8 @@ from typing import Protocol
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 
-from tile38cm.proxy.partners import Gate, Target
+from tile38cm.proxy.coverage import Coverage
+from tile38cm.proxy.partners import Target
 from tile38cm.proxy.preparation import preparation
 from tile38cm.proxy.upstream import Upstream
 from tile38cm.settings import Secret
@@ -44,7 +45,7 @@ class Origin:
     clock: IReactorTime
     connect_timeout: float
     password: Secret | None
-    gate: Gate | None
+    coverage: Coverage | None
     #: Told why a server cannot be used; and that one can.
     complain: Callable[[str], None]
     content: Callable[[], None]
@@ -61,7 +62,7 @@ class Lane:
         self.key = key
         target, output = key[0], key[1]
         steps = preparation(target, self._origin.password, output, self._origin.leading)
-        self.upstream = Upstream(self, target, steps, self._origin.gate, self._origin.clock)
+        self.upstream = Upstream(self, target, steps, self._origin.coverage, self._origin.clock)
         self.passengers: dict[Passenger, None] = {}
         self._opened = False
 

@@ -77,7 +77,7 @@ class Line:
     def under_way(self) -> bool:
         """Whether a server has something left to say: a reply, or the offset that covers one."""
         return any(
-            exchange.state is State.SENT or (exchange.batch is not None and exchange.batch.offset is None)
+            exchange.state is State.SENT if exchange.batch is None else exchange.batch.offset is None
             for exchange in self.queue
         )
 

@@ -16,6 +16,8 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from tile38cm.proxy.coverage import Coverage
+from tile38cm.proxy.exchange import Verdict
 from tile38cm.proxy.lanes import Lanes, Origin
 from tile38cm.proxy.limits import Counters, HoldBudget, Limits
 from tile38cm.proxy.partners import Gate, Routes, Target
@@ -67,6 +69,8 @@ class Side:
     #: What was complained of since a server answered last.
     _complaints: set[str] = field(factory=set, init=False)
     _seats: int = field(default=0, init=False)
+    #: What waits for acknowledgements, where there is a gate.
+    coverage: Coverage | None = field(init=False)
     #: What connections to servers are made with, and those that clients share.
     origin: Origin = field(init=False)
     lanes: Lanes = field(init=False)
@@ -83,11 +87,12 @@ class Side:
     gate: Gate | None = None
 
     def __attrs_post_init__(self) -> None:
+        self.coverage = None if self.gate is None else Coverage(self.gate, self.clock)
         self.origin = Origin(
             self.clock,
             self.limits.connect_timeout,
             self.password,
-            self.gate,
+            self.coverage,
             self.complain,
             self.content,
             leading=self.gate is not None,
@@ -102,6 +107,8 @@ class Side:
         """Listen no more; who still waits is not looked at again."""
         self.routes.unsubscribe(self.look_again)
         self.lanes.keep(())
+        if self.coverage is not None:
+            self.coverage.stop()
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
@@ -206,7 +213,7 @@ class Writer(Side):
     wanted = "leader"
 
     gate: Gate
-    _seen: tuple[bool, int] = field(default=(False, -1), init=False)
+    _seen: tuple[bool, int, bool] = field(default=(False, -1, False), init=False)
     _drained: list[Deferred[None]] = field(factory=list, init=False)
 
     def start(self) -> None:
@@ -273,11 +280,16 @@ class Writer(Side):
 
     def _gate_moved(self) -> None:
         """All look when the gate opened, shut or changed its epoch; else only who waits."""
-        now = (self.gate.is_open(), self.gate.epoch)
+        verdict, coverage = Verdict(self.gate), self.coverage
+        assert coverage is not None
+        word = verdict.word
+        now = (word.open, word.epoch, word.enough)
         if now != self._seen:
             self._seen = now
+            coverage.let_go()
             concerned = self._conversations
         else:
+            coverage.moved(verdict)
             concerned = self._waiting
         for conversation in list(concerned):
             conversation.gate_moved()

@@ -19,8 +19,9 @@ from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime, ITCPT
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
+from tile38cm.proxy.coverage import Coverage, keep
 from tile38cm.proxy.exchange import LARGE_REPLY, Asker, Batch, Exchange, Verdict
-from tile38cm.proxy.partners import Gate, Target, Wire
+from tile38cm.proxy.partners import Target, Wire
 from tile38cm.proxy.preparation import ROLE, Step
 from tile38cm.sending import sender
 from tile38cm.turns import soon
@@ -45,16 +46,22 @@ class Upstream(Protocol):
     """
     The connection itself; C{open} it once.
 
-    @param gate: what replies pass, if this is the local server of a leader.
+    @param coverage: what replies pass, if this is the local server of a leader.
     """
 
     transport: Wire  # type: ignore[assignment]  # ITransport lacks what all transports have
 
     def __init__(
-        self, owner: Owner, target: Target, steps: Sequence[Step], gate: Gate | None, clock: IReactorTime
+        self,
+        owner: Owner,
+        target: Target,
+        steps: Sequence[Step],
+        coverage: Coverage | None,
+        clock: IReactorTime,
     ) -> None:
         self.target = target
-        self.gate = gate if target.local else None
+        self._coverage = coverage if target.local else None
+        self.gate = None if self._coverage is None else self._coverage.gate
         #: Requests may be sent.
         self.ready = False
         #: Nothing more is to be sent: the peer does not serve us any more.
@@ -75,7 +82,7 @@ class Upstream(Protocol):
         self._alone = False
         self._expected: deque[Exchange | Batch | Step] = deque()
         self._parser = ReplyParser()
-        self._out: Callable[[bytes], None] = _nowhere
+        self._out: Callable[[bytes], object] = _nowhere
         self._raw: Callable[[bytes], None] | None = None
         self._raw_ended: Callable[[], None] | None = None
         self._cut = False
@@ -102,7 +109,7 @@ class Upstream(Protocol):
             self._flush()
         else:
             # Before the reactor waits for events again.
-            self._clock.callLater(0, self._flush)
+            self._soon(self._flush)
 
     def prefix(self, step: Step) -> None:
         """Change the connection's state before what is submitted next; the server must agree."""
@@ -130,6 +137,8 @@ class Upstream(Protocol):
         pending, self._pending = self._pending, []
         for exchange in pending:
             _asker(exchange).not_sent(exchange)
+        if self._coverage is not None:
+            self._coverage.let_go(self)
         if self._connecting is not None:
             connecting, self._connecting = self._connecting, None
             connecting.cancel()
@@ -271,7 +280,7 @@ class Upstream(Protocol):
                     self._refused(item, reply)
         finally:
             if got:
-                _keep(got)
+                keep(got)
         if self.ready and self._owner is not None and not (expected or self._parser.empty):
             raise BadReply("it was not asked")
         return concerned, verdict
@@ -284,28 +293,13 @@ class Upstream(Protocol):
         verdict: Verdict | None,
         concerned: dict[Asker, None],
     ) -> Verdict | None:
-        """A batch is complete: release what came in this turn; who has more to release is C{concerned}."""
-        gate, batch.offset = self.gate, leader_offset(role)
-        if gate is None or batch.offset is None:
-            _keep(got)
+        """A batch is complete; who has something to release now is C{concerned}."""
+        batch.offset = leader_offset(role)
+        if self._coverage is None or batch.offset is None:
+            keep(got)
             self._fail("the server is not a leader any more")
             return verdict
-        verdict = verdict or Verdict(gate)
-        passed = verdict.passes(batch)
-        if passed and batch.offset > verdict.told:
-            # Told before the replies go.
-            verdict.told = batch.offset
-            gate.released(batch.offset)
-        for exchange, reply in got:
-            asker = exchange.asker
-            assert asker is not None
-            if not (passed and asker.landed(exchange, reply)):
-                asker.replied(exchange, reply)
-                concerned[asker] = None
-        if len(got) < len(batch.exchanges):
-            for exchange in batch.exchanges:
-                concerned[_asker(exchange)] = None
-        return verdict
+        return self._coverage.arrived(batch, got, verdict, concerned, self)
 
     def _flush(self) -> None:
         """Send what this turn brought."""
@@ -361,12 +355,6 @@ class Upstream(Protocol):
         self.drop()
         if owner is not None:
             owner.upstream_lost(reason)
-
-
-def _keep(replies: Iterable[tuple[Exchange, bytes]]) -> None:
-    """These replies are not to be released yet."""
-    for exchange, reply in replies:
-        _asker(exchange).replied(exchange, reply)
 
 
 def _harmless(exchanges: Iterable[Exchange]) -> bool:

@@ -36,6 +36,7 @@ class FakeGate:
     members: bool = True
     least: int = 0
     told_waiting: int = 0
+    told_released: list[int] = field(factory=list)
     callbacks: list[Callable[[], None]] = field(factory=list)
     clock: Clock = field(factory=Clock)
 
@@ -46,7 +47,7 @@ class FakeGate:
         return Word(self.opened, self.epoch, self.offset, self.members, self.least)
 
     def released(self, offset: int) -> None:
-        """Nothing is added to the set here."""
+        self.told_released.append(offset)
 
     def waiting(self) -> None:
         self.told_waiting += 1
