@@ -23,17 +23,19 @@ class Writable(Protocol):
         """As C{ITransport}."""
 
 
-def sender(transport: Writable) -> Callable[[bytes], None]:
+def sender(transport: Writable) -> Callable[[bytes], bool | None]:
     """
     The quickest way to send on a connection, as ordered and as bounded as C{transport.write}.
 
     Over TLS, which sends its own bytes with this, and in tests it is C{transport.write} itself.
+
+    @return: what sends, and says C{True} if the socket has taken everything at once.
     """
     if not isinstance(transport, Connection):
         return transport.write
     attempt = transport.getHandle().send
 
-    def send(data: bytes) -> None:
+    def send(data: bytes) -> bool:
         # Bytes that are kept already go first; a connection that is closing, or
         # closed, has its own ideas of what may still be sent.
         if (
@@ -43,13 +45,15 @@ def sender(transport: Writable) -> Callable[[bytes], None]:
             or not transport.connected
         ):
             transport.write(data)
-            return
+            return False
         try:
             sent = attempt(data)
         except OSError:
             # Full, or broken; the transport finds out which when it sends by itself.
             sent = 0
-        if sent != len(data):
-            transport.write(data[sent:])
+        if sent == len(data):
+            return True
+        transport.write(data[sent:])
+        return False
 
     return send

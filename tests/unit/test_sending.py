@@ -44,6 +44,9 @@ class Line(Connection):
     def write(self, data: bytes) -> None:
         self._tempDataBuffer.append(data)
 
+    def registerProducer(self, producer: object, streaming: bool) -> None:
+        """It is told nothing here."""
+
     @property
     def kept(self) -> bytes:
         """What waits for its turn."""

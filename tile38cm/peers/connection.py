@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import hiredis
-from twisted.internet.interfaces import IDelayedCall, IProtocol, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IProtocol, IReactorTime, ITCPTransport, ITransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tile38cm.peers.messages import BadMessage
+from tile38cm.sending import sender
 
 #: Before a peer has shown who it is, it may not make us hold more than this.
 GREETING_BYTES = 4096
@@ -60,6 +61,15 @@ class PeerConnection(Protocol):
         self._greeted = b""
         self._becoming: IProtocol | None = None
         self._ended = False
+        self._out: Callable[[bytes], object] = _ignore
+
+    def makeConnection(self, transport: ITransport) -> None:
+        """Connected: what is said goes out at once, as every write of a client waits for it."""
+        if ITCPTransport.providedBy(transport):
+            # Else an acknowledgement waits until the one before it is confirmed by TCP.
+            transport.setTcpNoDelay(True)
+        self._out = sender(transport)
+        super().makeConnection(transport)
 
     def dataReceived(self, data: bytes) -> None:
         if self._becoming is not None:
@@ -97,13 +107,13 @@ class PeerConnection(Protocol):
     def send(self, *words: bytes) -> None:
         """Say something; nothing happens when the connection has ended."""
         if self.transport is not None and not self._ended:
-            self.transport.write(hiredis.pack_command(words))  # type: ignore[arg-type]  # typed for one word only
+            self._out(hiredis.pack_command(words))  # type: ignore[arg-type]  # typed for one word only
 
     def error(self, text: str) -> None:
         """Refuse, and close; nothing more is heard."""
         self.receive = _ignore
         if self.transport is not None and not self._ended:
-            self.transport.write(b"-%s\r\n" % text.encode())
+            self._out(b"-%s\r\n" % text.encode())
             self._close_when_sent()
 
     def finish(self) -> None:

@@ -13,6 +13,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPullProducer, ITransport
 from zope.interface import implementer
 
+from tile38cm.sending import sender
+
 #: Above so many bytes not yet handed over the writer should pause.
 HIGH_WATER = 1024 * 1024
 #: Below so many it may go on.
@@ -27,6 +29,8 @@ class Delivery:
 
     C{on_delivered} gets the last mark of what the socket has taken, at most once
     per turn; C{on_drained} is called when C{full} ends.
+
+    @param soon: calls a function when this turn's events are dealt with.
     """
 
     def __init__(
@@ -34,12 +38,17 @@ class Delivery:
         transport: ITransport,
         on_delivered: Callable[[object], None],
         on_drained: Callable[[], None],
+        soon: Callable[[Callable[[], None]], object],
     ) -> None:
+        self._out = sender(transport)
+        self._soon = soon
         self._transport = transport
         self._on_delivered = on_delivered
         self._on_drained = on_drained
         self._queue: deque[tuple[bytes, object | None]] = deque()
         self._in_transport = 0
+        #: The socket has C{_in_transport} already, and it is not said yet.
+        self._taken = False
         self._mark: object | None = None
         self._waiting: list[Deferred[None]] = []
         self._was_full = False
@@ -69,7 +78,12 @@ class Delivery:
             waiting.callback(None)
         return waiting
 
+    def _say_taken(self) -> None:
+        if self._taken:
+            self.resumeProducing()
+
     def resumeProducing(self) -> None:
+        self._taken = False
         self.buffered -= self._in_transport
         self._in_transport = 0
         mark, self._mark = self._mark, None
@@ -84,6 +98,7 @@ class Delivery:
 
     def stopProducing(self) -> None:
         """The link is lost; its owner hears of it by itself."""
+        self._taken = False
         self._queue.clear()
         self._tell_waiting()
 
@@ -103,5 +118,7 @@ class Delivery:
             batch.append(payload)
             self._in_transport += len(payload)
             self._mark = self._mark if mark is None else mark
-        if batch:
-            self._transport.write(b"".join(batch))
+        # The writes of the leader's clients wait for this, so it is not left to the next turn.
+        if batch and self._out(b"".join(batch)):
+            self._taken = True
+            self._soon(self._say_taken)

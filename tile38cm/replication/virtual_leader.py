@@ -37,6 +37,7 @@ from tile38cm.replication.markers import OWN_KEY
 from tile38cm.settings import Address
 from tile38cm.tasks import within
 from tile38cm.tile38 import Refused, Tile38, Tile38Error
+from tile38cm.turns import soon
 
 #: Seconds: for a whole attach; from C{FOLLOW} to C{AOF}; before the next attempt.
 ATTACH_TIMEOUT, CONVERSATION_TIMEOUT, NEXT_ATTEMPT = 15.0, 3.0, 0.02
@@ -354,7 +355,7 @@ class VirtualLeader:
         if old is not None:
             old.abort("a newer link has come")
         caller.begin_stream(reply)
-        self._feed = Delivery(caller.transport, self._on_delivered, self._on_drained)
+        self._feed = Delivery(caller.transport, self._on_delivered, self._on_drained, soon(self._clock))
         self._meet(base)
 
     def _meet(self, outcome: int | None) -> None:

@@ -41,7 +41,7 @@ class MutualTLS(TLSMemoryBIOProtocol):
     """
 
     caller: Caller | None = None
-    _send: Callable[[bytes], None]
+    _send: Callable[[bytes], object]
     #: Bytes that are missing of the record that came last, and a header that is not whole yet.
     _missing = 0
     _header = b""

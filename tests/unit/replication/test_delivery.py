@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.interfaces import IPullProducer
@@ -9,6 +11,7 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from tests.unit.test_sending import Line
 from tile38cm.replication.delivery import BATCH, HIGH_WATER, LOW_WATER, Delivery
 
 
@@ -18,8 +21,9 @@ class DeliveryTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.transport = StringTransport()
         self.marks: list[object] = []
+        self.due: list[Callable[[], None]] = []
         self.drained = 0
-        self.delivery = Delivery(self.transport, self.marks.append, self.count)
+        self.delivery = Delivery(self.transport, self.marks.append, self.count, self.due.append)
 
     def count(self) -> None:
         self.drained += 1
@@ -81,11 +85,47 @@ class DeliveryTests(SynchronousTestCase):
     def test_mark_handler_may_write(self) -> None:
         """Writing from within the report loses and doubles nothing."""
         transport = StringTransport()
-        delivery = Delivery(transport, lambda mark: delivery.write(b"b") if mark == 1 else None, self.count)
+
+        def again(mark: object) -> None:
+            if mark == 1:
+                delivery.write(b"b")
+
+        delivery = Delivery(transport, again, self.count, self.due.append)
         delivery.write(b"a", 1)
         delivery.resumeProducing()
         delivery.resumeProducing()
         self.assertEqual((transport.value(), delivery.buffered), (b"ab", 0))
+
+    def test_at_once(self) -> None:
+        """What the socket takes at once is told at the end of the turn, and what came meanwhile follows."""
+        line = Line()
+        delivery = Delivery(line, self.marks.append, self.count, self.due.append)
+        delivery.write(b"one", 1)
+        delivery.write(b"two", 2)
+        self.assertEqual((line.pipe.took, self.marks), (b"one", []))
+        for told in ([1], [1, 2]):
+            self.due.pop()()
+            self.assertEqual((line.pipe.took, self.marks), (b"onetwo", told))
+        self.assertEqual((self.due, delivery.buffered), ([], 0))
+
+    def test_partly_at_once(self) -> None:
+        """What the socket takes in part is told when it has the rest."""
+        line = Line()
+        line.pipe.room = 2
+        delivery = Delivery(line, self.marks.append, self.count, self.due.append)
+        delivery.write(b"one", 1)
+        self.assertEqual((self.due, line.kept), ([], b"e"))
+        delivery.resumeProducing()
+        self.assertEqual(self.marks, [1])
+
+    def test_lost_before_it_is_told(self) -> None:
+        """A link that is lost in the same turn has confirmed nothing."""
+        line = Line()
+        delivery = Delivery(line, self.marks.append, self.count, self.due.append)
+        delivery.write(b"one", 1)
+        delivery.stopProducing()
+        self.due.pop()()
+        self.assertEqual(self.marks, [])
 
     @given(st.lists(st.none() | st.tuples(st.integers(0, 3 * BATCH), st.booleans()), max_size=30))
     def test_any_order(self, steps: list[tuple[int, bool] | None]) -> None:
