@@ -9,9 +9,11 @@ import hiredis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import alsoProvides
 
 from tests.unit.peers.wires import SECRET, End, Way, identity
 from tile38cm.coordination.survey import Report
@@ -509,6 +511,15 @@ class ConnectionTests(SynchronousTestCase):
         self.conn.trusted = True
         self.reasons: list[str] = []
         self.conn.lost = self.reasons.append
+
+    def test_small_messages_go_at_once(self) -> None:
+        """TCP does not keep an acknowledgement back until the one before it was confirmed."""
+        end = End()
+        told: list[bool] = []
+        end.setTcpNoDelay = told.append  # type: ignore[attr-defined]  # what a socket has
+        alsoProvides(end, ITCPTransport)
+        PeerConnection().makeConnection(end)
+        self.assertEqual(told, [True])
 
     def test_lost_once(self) -> None:
         """The end is told once, with the first reason."""
