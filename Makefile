@@ -3,6 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+RUNS := $(VENV)/.runs
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
@@ -12,10 +13,19 @@ help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Compat mode puts the project's folder on the path; the usual import hook would hide the plugin from twist.
+define install
+@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+@echo "Installing into $(VENV) ..."
+@$(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[$(1)]'
+endef
+
 $(STAMP): setup.cfg pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[dev]'
+	$(call install,dev)
+	@touch $(RUNS) $@
+
+# A newcomer does not wait for the tools of developers.
+$(RUNS): setup.cfg pyproject.toml
+	$(call install,embedded)
 	@touch $@
 
 dev: $(STAMP) ## A virtual environment with everything, the project in it editable
@@ -26,7 +36,7 @@ hooks: dev ## Let git run lint and types before each commit
 consul: ## Consul: the one on PATH or in ~/.cache/tile38cm; else built there from its Go module
 	@.ci/consul
 
-run: dev ## Three nodes on this machine; Ctrl-C stops all; EMBEDDED=1 NODES=5 FLEET=20 to choose
+run: $(RUNS) ## Three nodes on this machine; Ctrl-C stops all; EMBEDDED=1 NODES=5 FLEET=20 to choose
 	@$(BIN)/python -m tile38cm.dev.run $(if $(EMBEDDED),--embedded) \
 		$(if $(NODES),--nodes $(NODES)) $(if $(FLEET),--fleet $(FLEET))
 
