@@ -2,6 +2,8 @@
 
 L{tile38cm.wire.resp}
     Encodes requests, replies and errors.
+L{tile38cm.wire.fed}
+    Bytes that came and have not been given out.
 L{tile38cm.wire.requests}
     Finds requests in what a client sends, as Tile38 does it, within limits.
 L{tile38cm.wire.native}, L{tile38cm.wire.http}, L{tile38cm.wire.websocket}

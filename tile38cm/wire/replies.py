@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from tile38cm.wire.fed import Fed
+
 #: The longest status or error line, in bytes; a script's error holds its stack.
 MAX_LINE = 1024 * 1024
 
@@ -37,32 +39,15 @@ class BadReply(Exception):
     """The server did not speak RESP2; the connection is of no use any more."""
 
 
-class ReplyParser:
+class ReplyParser(Fed):
     """Feed it what came, then ask for the next reply until there is none."""
 
     def __init__(self) -> None:
-        self._data: bytes | bytearray = b""
-        #: Where the current reply begins, and how far it was understood.
-        self._start = 0
-        self._next = 0
+        super().__init__()
         #: How many values are still missing in the replies that were asked for.
         self._missing = 0
         #: Bytes that are still missing of a bulk whose beginning was given out.
         self._ahead = 0
-
-    def feed(self, data: bytes) -> None:
-        """Take what the server sent; what is left of earlier bytes stays in front of it."""
-        if self._start == len(self._data):
-            self._data = data
-        else:
-            # As for requests: a bytearray keeps many small pieces from becoming quadratic.
-            if isinstance(self._data, bytes):
-                self._data = bytearray(memoryview(self._data)[self._start :])
-            else:
-                del self._data[: self._start]
-            self._data += data
-        self._next -= self._start
-        self._start = 0
 
     def next(self, count: int = 1) -> bytes | None:
         """
@@ -135,10 +120,6 @@ class ReplyParser:
     def empty(self) -> bool:
         """Whether every byte belongs to a reply that was given out."""
         return self._start == len(self._data)
-
-    def rest(self) -> bytes:
-        """All bytes behind the last whole reply."""
-        return bytes(self._data[self._start :])
 
 
 def leader_offset(reply: bytes) -> int | None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Literal, NamedTuple
 
+from tile38cm.wire.fed import Fed
 from tile38cm.wire.forms import NATIVE, RESP, Form
 from tile38cm.wire.http import PREFLIGHT, BadHttp, Head, head_end, parse_head
 from tile38cm.wire.native import split_native
@@ -63,7 +64,7 @@ class Answered(NamedTuple):
 Event = Request | Malformed | Answered
 
 
-class RequestParser:
+class RequestParser(Fed):
     """
     Feed it what came, then ask for the next event until there is none.
 
@@ -75,13 +76,10 @@ class RequestParser:
     """
 
     def __init__(self, max_request: int, max_args: int = 1_000_000, http: bool = True) -> None:
+        super().__init__()
         self._max_request = max_request
         self._max_args = max_args
         self._http_taken = http
-        self._data: bytes | bytearray = b""
-        #: Where the current request begins, and how far it was understood.
-        self._start = 0
-        self._next = 0
         self._args: list[bytes] = []
         self._missing = 0
         #: The head of a request in HTTP whose body is not whole yet.
@@ -89,21 +87,6 @@ class RequestParser:
         #: How long that head is.
         self._body = 0
         self._ended = False
-
-    def feed(self, data: bytes) -> None:
-        """Take what the client sent; what is left of earlier bytes stays in front of it."""
-        if self._start == len(self._data):
-            self._data = data
-        else:
-            # A bytearray grows, and loses its front, in time proportional to what is
-            # added, so a client that sends a byte at a time cannot make this quadratic.
-            if isinstance(self._data, bytes):
-                self._data = bytearray(memoryview(self._data)[self._start :])
-            else:
-                del self._data[: self._start]
-            self._data += data
-        self._next -= self._start
-        self._start = 0
 
     def next(self) -> Event | None:
         """The next event, or C{None} if more bytes are needed for it."""
@@ -129,10 +112,6 @@ class RequestParser:
     def pending(self) -> int:
         """How many bytes no event has covered yet."""
         return len(self._data) - self._start
-
-    def rest(self) -> bytes:
-        """All bytes that no event has covered yet."""
-        return bytes(self._data[self._start :])
 
     def withdraw(self) -> bytes:
         """Give back all bytes that no event has covered yet, as if they had not been fed."""

@@ -13,6 +13,8 @@ import hashlib
 from enum import IntEnum
 from typing import NamedTuple
 
+from tile38cm.wire.fed import Fed
+
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 #: The largest frame of a client, in bytes; none of them means anything.
 MAX_FRAME = 64 * 1024
@@ -61,15 +63,8 @@ def frame(payload: bytes, opcode: Opcode = Opcode.TEXT) -> bytes:
     return bytes((_FINAL | opcode,)) + length + payload
 
 
-class FrameParser:
+class FrameParser(Fed):
     """Feed it what a client sent, then ask for the next frame until there is none."""
-
-    def __init__(self) -> None:
-        self._data = b""
-
-    def feed(self, data: bytes) -> None:
-        """Take what came; what is left of earlier bytes, at most one frame, stays in front of it."""
-        self._data += data
 
     def next(self) -> Frame | None:
         """
@@ -77,22 +72,23 @@ class FrameParser:
 
         @raise BadFrame: it is not masked, or too large.
         """
-        data = self._data
-        if len(data) < 2:
+        data, start = self._data, self._start
+        at = start + 2
+        if len(data) < at:
             return None
-        size, at = data[1] & _LENGTH, 2
-        if not data[1] & _MASKED:
+        size = data[start + 1] & _LENGTH
+        if not data[start + 1] & _MASKED:
             raise BadFrame("a client's frames are masked")
         if size > 125:
-            at = 4 if size == 126 else 10
+            at += 2 if size == 126 else 8
             if len(data) < at:
                 return None
-            size = int.from_bytes(data[2:at], "big")
+            size = int.from_bytes(data[start + 2 : at], "big")
         if size > MAX_FRAME:
             raise BadFrame(f"a frame of {size} bytes")
         end = at + 4 + size
         if len(data) < end:
             return None
         mask, payload = data[at : at + 4], data[at + 4 : end]
-        self._data = data[end:]
-        return Frame(data[0] & 0x0F, bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload)))
+        self._start = self._next = end
+        return Frame(data[start] & 0x0F, bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload)))
