@@ -22,7 +22,7 @@ From the top down; imports go down only, C{tests/unit/test_layers.py} has the ta
  - L{tile38cm.flags}, L{tile38cm.logs}: what may be said on the command line; how events become lines
  - L{tile38cm.tasks}: coroutines that somebody owns; L{tile38cm.sending}: bytes to sockets at once;
    L{tile38cm.turns}: the reactor's turns, with less around each read;
-   L{tile38cm.endpoints}: ways to addresses, and where to listen
+   L{tile38cm.disk}: what is on disk for sure; L{tile38cm.endpoints}: ways to addresses, and where to listen
  - L{tile38cm.wire}: Tile38's protocol as pure functions of bytes
  - L{tile38cm.model}, L{tile38cm.settings}: the words and the configuration, as frozen values
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
-import os
 from pathlib import Path
 from typing import IO, Any
 
 from attrs import evolve, frozen
 from twisted.logger import Logger
 
+from tile38cm.disk import publish, sync
 from tile38cm.model import Position
 
 #: What files of earlier versions lack, and what that means.
@@ -115,10 +115,8 @@ class StateDirectory:
         temporary = self._file.with_suffix(".new")
         with temporary.open("w") as f:
             f.write(text)
-            f.flush()
-            os.fsync(f.fileno())
-        temporary.replace(self._file)
-        _sync_directory(self.path)
+            sync(f)
+        publish(temporary, self._file)
         self.now, self._kept = state, True
 
     def change(self, **what: Any) -> None:
@@ -161,12 +159,3 @@ def _read(path: Path) -> Remembered:
         session=str(doc["session"]),
         slacks=tuple(float(slack) for slack in doc["slacks"]),
     )
-
-
-def _sync_directory(path: Path) -> None:
-    """A rename is on disk only when its directory is."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -7,7 +7,6 @@ compared with C{AOFMD5} and read again where it differs.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -23,6 +22,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from tile38cm.disk import publish, sync
 from tile38cm.settings import Secret
 from tile38cm.tasks import within
 from tile38cm.tile38 import Refused, Tile38, Tile38Error, Unreachable
@@ -234,30 +234,16 @@ async def copy_log(clock: IReactorTime, local: Tile38, path: Path, budget: int, 
         with open(unfinished, "wb") as file:
             async for piece in reader.pieces(0, size):
                 await in_thread(partial(_write, file, piece))
-            await in_thread(partial(_sync, file))
-        await in_thread(partial(_publish, unfinished, path))
+            await in_thread(partial(sync, file))
+        await in_thread(partial(publish, unfinished, path))
     finally:
         reader.close()
         unfinished.unlink(missing_ok=True)
     return size
 
 
-def _sync(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
 def _write(file: BinaryIO, piece: bytes) -> None:
     file.write(piece)
-
-
-def _publish(unfinished: Path, path: Path) -> None:
-    unfinished.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 async def start_over(clock: IReactorTime, local: Tile38, timeout: float = START_OVER_TIMEOUT) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from attrs import asdict, define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from tile38cm.disk import sync, sync_directory
 from tile38cm.replication.local_log import DISK_RESERVE, PIECE, InThread, LogError, LogReader, NoRoom
 from tile38cm.replication.markers import is_own, packed
 from tile38cm.replication.matching import expired_here
@@ -208,15 +208,15 @@ class _Writing:
         assert self._file is not None
         if not self.tally.commands:
             return
-        _synced(self._file)
+        sync(self._file)
         path = self.directory / f"{self._name}.aof"
         content = self.tally.content(self._reader.torn)
         with open(self._part("json"), "wb") as file:
             file.write(json.dumps(_summary(self.span, content, self._time), indent=1).encode() + b"\n")
-            _synced(file)
+            sync(file)
         self._part("json").replace(path.with_suffix(".json"))
         self._part("aof").replace(path)
-        _sync_directory(self.directory)
+        sync_directory(self.directory)
         self.tail = Tail(path, self._time, self._written, self.span, content)
 
     def close(self) -> None:
@@ -229,20 +229,6 @@ class _Writing:
 
 def _summary(span: TailSpan, content: Content, time: datetime) -> dict[str, Any]:
     return {**asdict(span), **asdict(content), "time": time.strftime("%Y-%m-%dT%H:%M:%SZ")}
-
-
-def _synced(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    """A rename is on disk only when its directory is."""
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 # -- reading ------------------------------------------------------------------
