@@ -11,12 +11,12 @@ node's own key in Consul says that it had.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from twisted.logger import Logger
 
+from tile38cm.disk import sync, sync_directory
 from tile38cm.model import Position
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -93,13 +93,16 @@ class Footing:
             self._write(_STOPPED)
 
     def _write(self, word: str) -> None:
-        """Synced, since an older word would vouch for too much; to remove it works on a full disk too."""
+        """Synced, and so is that it is gone, since an older word would vouch for too much.
+
+        To remove it works on a full disk too.
+        """
         try:
             self._path.unlink(missing_ok=True)
             if word and self._on_disk:
                 with self._path.open("w") as file:
                     file.write(word)
-                    file.flush()
-                    os.fsync(file.fileno())
+                    sync(file)
+            sync_directory(self._path.parent)
         except OSError as e:
             self._log.warn("{path} cannot be written: {e}", path=str(self._path), e=str(e))

@@ -52,6 +52,17 @@ class FootingTests(SynchronousTestCase):
         self.assertFalse(footing.shaken)
         self.assertFalse(self.start().shaken)
 
+    def test_what_vouches_is_removed_for_good(self) -> None:
+        """The word of an orderly stop does not come back when the machine ends behind the next start."""
+        self.start(True).stopped()
+        synced = set()
+        self.patch(os, "fsync", lambda file: synced.add(os.fstat(file).st_ino))
+        for name in ("", "2"):
+            self.boot(name)
+            synced.clear()
+            self.start()
+            self.assertIn(self.path.parent.stat().st_ino, synced)
+
     def test_orderly_stop(self) -> None:
         """It is good for one start, of any machine; a shaken node's is good for nothing."""
         self.start(True).stopped()
