@@ -17,7 +17,8 @@ From the top down; imports go down only, C{tests/unit/test_layers.py} has the ta
  - L{tile38cm.health}: does the local server answer; L{tile38cm.state}: what survives a restart;
    L{tile38cm.footing}: whether all that was acknowledged did
  - L{tile38cm.peers}: the connections to the other nodes, heartbeats, what is said on them
- - L{tile38cm.tile38}: the local server; L{tile38cm.tls}: certificates, and who is at the other end
+ - L{tile38cm.tile38}, L{tile38cm.tile38_link}: the local server, connections to it;
+   L{tile38cm.tls}: certificates, and who is at the other end
  - L{tile38cm.coordination}: who leads: Consul below, pure rules of promises, terms and the gate beside it
  - L{tile38cm.flags}, L{tile38cm.logs}: what may be said on the command line; how events become lines
  - L{tile38cm.tasks}: coroutines that somebody owns; L{tile38cm.sending}: bytes to sockets at once;

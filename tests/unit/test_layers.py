@@ -36,7 +36,7 @@ LEVELS: tuple[tuple[tuple[str, ...], ...], ...] = (
             "coordination.consul_wire",
             "coordination.watch",
         ),
-        ("tile38",),
+        ("tile38", "tile38_link"),
         ("tls",),
         ("state",),
         ("footing",),
