@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from attrs import define
 
+from tile38cm import __version__
 from tile38cm.coordination.election import Election
 from tile38cm.coordination.promises import Heartbeat
-from tile38cm.model import Leadership, Position
+from tile38cm.coordination.term import LocalState
+from tile38cm.model import Leadership, Position, Role
 from tile38cm.proxy.limits import Counters
+from tile38cm.settings import Settings
+from tile38cm.state import Remembered
 
 Reading = float | str | None
 
@@ -118,3 +123,51 @@ class Own:
             return None if self.election.gate_open() else "not ready: this leader's gate is shut"
         behind = self.behind()
         return None if behind is None else f"not caught up: {behind}"
+
+
+@define(eq=False)
+class Announcement:
+    """
+    What a node says of itself in Consul: for other nodes, for people, and for its own next start.
+
+    @param local: what the election may know of this node.
+    @param state: what is remembered across restarts.
+    @param readable: whether this node's R may be asked.
+    @param stage: what a follower is busy with.
+    """
+
+    settings: Settings
+    election: Election
+    lag: Lag
+    local: Callable[[], LocalState]
+    state: Callable[[], Remembered]
+    readable: Callable[[], bool]
+    stage: Callable[[], str]
+    #: Where others reach this node's W, once it listens.
+    address: str = ""
+
+    def document(self) -> dict[str, Any]:
+        """By name, as L{tile38cm.coordination.cluster.MemberState} and the next start read it."""
+        local, state, tags = self.local(), self.state(), self.settings.tags
+        role, position = self.election.leadership.role, local.position or Position(0, 0)
+        sentinel = self.settings.sentinel
+        return {
+            "role": role.value,
+            "address": self.address,
+            "ready": self.readable() and role is not Role.LEADER,
+            "shrunk": state.shrunk,
+            "nofailover": tags.nofailover,
+            "nosync": tags.nosync,
+            "zone": tags.zone,
+            "sentinel": 0 if sentinel is None else sentinel.port,
+            "epoch": position.epoch,
+            "offset": position.offset,
+            "lag": self.lag.bytes,
+            "proven": local.position is not None,
+            "shaken": local.shaken,
+            "seen": state.seen,
+            "starts": state.starts,
+            "cluster": state.cluster,
+            "stage": self.stage(),
+            "version": __version__,
+        }

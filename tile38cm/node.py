@@ -14,7 +14,6 @@ from attrs import evolve
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
 
-from tile38cm import __version__
 from tile38cm.coordination.cluster import ClusterView, Discovery
 from tile38cm.coordination.consul import Consul, KeyValue, consul_client
 from tile38cm.coordination.election import Election
@@ -27,7 +26,7 @@ from tile38cm.coordination.term import LocalState
 from tile38cm.coordination.watch import Watch
 from tile38cm.duties import Duties, Hands
 from tile38cm.endpoints import listening_on, reaching
-from tile38cm.figures import Failovers, Figures, Lag, Own
+from tile38cm.figures import Announcement, Failovers, Figures, Lag, Own
 from tile38cm.footing import Footing
 from tile38cm.gatelog import GateLog
 from tile38cm.handover import HandOver
@@ -53,7 +52,7 @@ from tile38cm.replication.source import Source
 from tile38cm.replication.spill import Spill
 from tile38cm.routing import LocalTarget, NodeGate, NodeRoutes, Surroundings
 from tile38cm.sentinel.listener import SentinelListener
-from tile38cm.sentinel.scene import Here, Scene, scene_of
+from tile38cm.sentinel.scene import Here, scene_of
 from tile38cm.settings import Address, Settings
 from tile38cm.state import StateDirectory
 from tile38cm.tile38 import Tile38
@@ -176,6 +175,15 @@ class Node:
         self.failovers = Failovers()
         counters = (self.writer.counters, self.reader.counters)
         self.figures = Figures(self.election, counters, self.lag, self.failovers, self.reactor.seconds)
+        self.announcement = Announcement(
+            settings,
+            self.election,
+            self.lag,
+            self.local_state,
+            lambda: self.state.now,
+            self.routes.readable,
+            lambda: self.replica.stage.value,
+        )
         self.writer_greeter = PeerGreeter(
             self.identity,
             self.reactor,
@@ -195,7 +203,12 @@ class Node:
         beside = self._beside(limits, budget)
         self.writer_listener = Listener(self.writer, login, self.writer_greeter, identify, beside)
         self.reader_listener = Listener(self.reader, login, self.reader_greeter, identify, beside)
-        self.sentinel = SentinelListener(self.scene, login.accepts, settings.max_clients)
+        here = Here.of(settings)
+        self.sentinel = SentinelListener(
+            lambda: scene_of(here, self.election.leadership, self.discovery.view),
+            login.accepts,
+            settings.max_clients,
+        )
 
     def _beside(self, limits: Limits, budget: HoldBudget) -> Beside:
         settings = self.settings
@@ -370,45 +383,9 @@ class Node:
         conn.send(b"OK")
         conn.become(listener.serve_peer(cast(Wire, conn.transport)))
 
-    def scene(self) -> Scene:
-        """What this node's sentinel says."""
-        settings = self.settings
-        asked = settings.sentinel or settings.writer
-        writer, sentinel = (Address(settings.advertise, each.port) for each in (settings.writer, asked))
-        here = Here(settings.sentinel_name, settings.id, writer, sentinel, settings.lease)
-        return scene_of(here, self.election.leadership, self.discovery.view)
-
     # -- telling Consul -------------------------------------------------------
 
     #: Replaced by the service: the node serves reads again.
     on_ready = staticmethod(lambda: None)
     #: Replaced by the service: writes this member's key soon.
     announce_soon = staticmethod(lambda: None)
-    #: Where others reach this node's W, once it listens.
-    address = ""
-
-    def announcement(self) -> dict[str, Any]:
-        """What this node says of itself in Consul."""
-        leadership, local = self.election.leadership, self.local_state()
-        position = local.position or Position(0, 0)
-        leading = leadership.role is Role.LEADER
-        return {
-            "role": leadership.role.value,
-            "address": self.address,
-            "ready": self.routes.readable() and not leading,
-            "shrunk": self.state.now.shrunk,
-            "nofailover": self.settings.tags.nofailover,
-            "nosync": self.settings.tags.nosync,
-            "zone": self.settings.tags.zone,
-            "sentinel": 0 if self.settings.sentinel is None else self.settings.sentinel.port,
-            "epoch": position.epoch,
-            "offset": position.offset,
-            "lag": self.lag.bytes,
-            "proven": local.position is not None,
-            "shaken": local.shaken,
-            "seen": self.state.now.seen,
-            "starts": self.state.now.starts,
-            "cluster": self.state.now.cluster,
-            "stage": self.replica.stage.value,
-            "version": __version__,
-        }

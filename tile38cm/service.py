@@ -197,7 +197,7 @@ class NodeService(Service):
             wrapped = node.mesh.listener_factory(factory, service)
             self._ports.append(await listening_on(self._reactor, address).listen(wrapped))
         writer: Any = self._ports[0].getHost()
-        node.address = str(Address(settings.advertise, writer.port))
+        node.announcement.address = str(Address(settings.advertise, writer.port))
 
     async def _register(self) -> None:
         if self._settings.service_manage:
@@ -281,7 +281,7 @@ class NodeService(Service):
                 self._node.state.change()  # what a full disk did not take
                 try:
                     await self._node.duties.remember()
-                    written = await self._node.store.announce(self._node.announcement())
+                    written = await self._node.store.announce(self._node.announcement.document())
                     trouble = ""
                 except (ConsulError, Tile38Error) as e:
                     if str(e) != trouble:

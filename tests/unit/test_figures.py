@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
+
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.unit.coordination.recorded import LEASE, Member, status
+from tile38cm import __version__
+from tile38cm.coordination.cluster import MemberState
 from tile38cm.coordination.promises import Heartbeat
-from tile38cm.figures import Failovers, Figures, Lag
+from tile38cm.figures import Announcement, Failovers, Figures, Lag
 from tile38cm.model import Leadership, Position, Role
 from tile38cm.proxy.limits import Counters
+from tile38cm.settings import Address, Settings, Tags
+from tile38cm.state import Remembered
 
 
 def beat(offset: int, epoch: int = 1) -> Heartbeat:
@@ -142,3 +149,50 @@ class SourcesTests(SynchronousTestCase):
             [found[name] for name in ("proxied", "held", "refused", "clients", "uncertain", "failovers")],
             [7, 1, 2, 0, 0, 0],
         )
+
+
+class AnnouncementTests(SynchronousTestCase):
+    """What a node says of itself in Consul."""
+
+    def setUp(self) -> None:
+        self.member = Member()
+        self.announcement = Announcement(
+            Settings(
+                "B",
+                "10.0.0.2",
+                Address("127.0.0.1", 9851),
+                Address("", 7001),
+                Address("", 7002),
+                sentinel=Address("", 26379),
+                tags=Tags(zone="here"),
+            ),
+            self.member.election,
+            Lag(),
+            lambda: self.member.local,
+            lambda: Remembered(cluster="c", seen=3, starts=2, shrunk="s"),
+            lambda: True,
+            lambda: "following",
+        )
+
+    def test_others_understand(self) -> None:
+        """Another node reads what was said."""
+        self.member.follow(status("A", "B"))
+        self.member.local = evolve(self.member.local, position=Position(1, 7))
+        document = self.announcement.document()
+        self.assertEqual(
+            MemberState.decode("B", json.dumps(document).encode()),
+            MemberState("B", "follower", True, 1, 7, 3, __version__, "s", zone="here", sentinel=26379),
+        )
+        self.assertIs(document["proven"], True)
+
+    def test_leader(self) -> None:
+        """A leader's R is not offered to other nodes, whatever its Tile38 could answer."""
+        self.member.lead(status("A", "B"))
+        document = self.announcement.document()
+        self.assertEqual((document["role"], document["ready"]), ("leader", False))
+
+    def test_not_proven(self) -> None:
+        """Who cannot say where it stands says that, and tells no position."""
+        self.member.local = evolve(self.member.local, position=None)
+        document = self.announcement.document()
+        self.assertEqual((document["proven"], document["epoch"], document["offset"]), (False, 0, 0))

@@ -8,7 +8,7 @@ from attrs import frozen
 
 from tile38cm.coordination.cluster import ClusterView
 from tile38cm.model import Leadership
-from tile38cm.settings import Address
+from tile38cm.settings import Address, Settings
 
 
 @frozen
@@ -42,6 +42,13 @@ class Here:
     writer: Address
     sentinel: Address
     lease: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> Here:
+        """This node."""
+        host, port = settings.advertise, (settings.sentinel or settings.writer).port
+        writer, sentinel = Address(host, settings.writer.port), Address(host, port)
+        return cls(settings.sentinel_name, settings.id, writer, sentinel, settings.lease)
 
 
 @frozen
