@@ -10,6 +10,8 @@ L{tile38cm.proxy.badge}
     What a client says of itself: C{CLIENT}.
 L{tile38cm.proxy.conversation}
     One client's requests in order: held, sent, released, judged when a server is lost.
+L{tile38cm.proxy.port}
+    Where the replies of a conversation go.
 L{tile38cm.proxy.exchange}
     One request with its reply, and what must be true before the reply is released.
 L{tile38cm.proxy.hold}

@@ -15,8 +15,8 @@ from twisted.internet.interfaces import IDelayedCall
 from tile38cm.proxy.conversation import Conversation
 from tile38cm.proxy.exchange import Exchange
 from tile38cm.proxy.partners import Own, Target
+from tile38cm.proxy.port import Within
 from tile38cm.proxy.sides import Side
-from tile38cm.proxy.upstream import Upstream
 from tile38cm.wire.commands import Command
 from tile38cm.wire.forms import Form
 from tile38cm.wire.requests import Request
@@ -67,7 +67,7 @@ class Beside(Side):
         )
 
 
-class _Question:
+class _Question(Within):
     """A conversation of one question."""
 
     def __init__(self, side: Beside, output: Output, told: Callable[[bytes | None], None]) -> None:
@@ -96,18 +96,6 @@ class _Question:
         """The answer."""
         self._end(data)
 
-    def regulate(self, read: bool) -> None:
-        """Nobody else is read."""
-
-    def finish(self) -> None:
-        """Nothing is to be closed."""
-
     def cut(self) -> None:
         """Half an answer is none."""
         self._end(None)
-
-    def go_on(self) -> None:
-        """There is no further question."""
-
-    def become_stream(self, upstream: Upstream, asked: Exchange) -> None:
-        """No status command does that."""

@@ -17,14 +17,13 @@ in the same epoch.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from tile38cm.proxy.exchange import LARGE_REPLY, Exchange, Packet, State, Verdict
 from tile38cm.proxy.line import Line
 from tile38cm.proxy.link import Link
 from tile38cm.proxy.passage import Passage
+from tile38cm.proxy.port import Port
 from tile38cm.proxy.sides import Side
-from tile38cm.proxy.upstream import Upstream
 from tile38cm.wire.bundles import Bundle
 from tile38cm.wire.commands import Class
 from tile38cm.wire.forms import RESP
@@ -33,28 +32,6 @@ from tile38cm.wire.weights import APART
 
 #: Another node speaks for many clients, and so may have so many times as much under way.
 PEER_CLIENTS = 8
-
-
-class Port(Protocol):
-    """The client's side of a conversation."""
-
-    def deliver(self, data: bytes) -> None:
-        """Replies for the client."""
-
-    def regulate(self, read: bool) -> None:
-        """Whether to read from the client; told on change."""
-
-    def finish(self) -> None:
-        """Close the connection once everything delivered is sent."""
-
-    def cut(self) -> None:
-        """End the connection at once."""
-
-    def go_on(self) -> None:
-        """Requests are taken again."""
-
-    def become_stream(self, upstream: Upstream, asked: Exchange) -> None:
-        """From now on client and server talk directly; C{asked} has the server's first reply."""
 
 
 class Conversation:

@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 from tile38cm.proxy.conversation import Conversation
 from tile38cm.proxy.exchange import UNCERTAIN, Exchange
+from tile38cm.proxy.port import Within
 from tile38cm.proxy.sides import Side
-from tile38cm.proxy.upstream import Upstream
 from tile38cm.wire.commands import Class, Command
 from tile38cm.wire.forms import RESP
 from tile38cm.wire.replies import ReplyParser
@@ -23,7 +23,7 @@ from tile38cm.wire.resp import Output
 _SWITCH = Command("output", Class.CONNECTION)
 
 
-class Errands:
+class Errands(Within):
     """
     One client's, in order.
 
@@ -75,15 +75,3 @@ class Errands:
         self._output = "resp"
         for exchange in awaited:
             self._told(exchange, b"", UNCERTAIN)
-
-    def regulate(self, read: bool) -> None:
-        """The client is read as its own conversation says, which counts these requests too."""
-
-    def finish(self) -> None:
-        """No request here ends a connection."""
-
-    def go_on(self) -> None:
-        """Requests are given, not taken."""
-
-    def become_stream(self, upstream: Upstream, asked: Exchange) -> None:
-        """No live command needs the leader."""
