@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.lab import Lab, Node, settled_lab
 from tests.integration.load import Load
-from tests.real import ReplyError, require, wait_for
+from tests.real import RealTile38, ReplyError, require, wait_for
 
 #: Seconds between two writes of a client, to spare the machine.
 PACE = 0.002
 #: Seconds that a search keeps all others waiting: far more than the grace.
 SEARCH = 4.0
+#: What is done to a Tile38.
+Act = Callable[[RealTile38], object]
 
 
 def load_through(lab: Lab, key: str, nodes: Sequence[Node]) -> Load:
@@ -30,17 +32,22 @@ class LeadersTile38Tests(SynchronousTestCase):
         self.assertEqual(load.errors, [])
         self.assertEqual(load.acknowledged - lab.wait_same(load.key), set())
 
+    def lose(self, lab: Lab, key: str, end: Act, mend: Act) -> Node:
+        """End the leader's Tile38 under load, and mend it when another one leads; returns who led."""
+        leader = lab.wait_settled()
+        with load_through(lab, key, lab.nodes) as load:
+            end(leader.tile38)
+            wait_for(lambda: lab.status()["leader"] != leader.id, "another leader", 15)
+            load.wait_writes(50)
+            mend(leader.tile38)
+            self.assertIn(lab.wait_settled(), lab.others(leader))
+        self.check(lab, load)
+        return leader
+
     def test_killed(self) -> None:
         """A Tile38 that dies is not waited for longer than its grace: its node hands the lead over."""
         with settled_lab() as lab:
-            leader = lab.wait_settled()
-            with load_through(lab, "tile38-killed", lab.nodes) as load:
-                leader.tile38.kill()
-                wait_for(lambda: lab.status()["leader"] != leader.id, "another leader", 15)
-                load.wait_writes(50)
-                leader.tile38.start()
-                self.assertIn(lab.wait_settled(), lab.others(leader))
-            self.check(lab, load)
+            self.lose(lab, "tile38-killed", RealTile38.kill, RealTile38.start)
             self.assertIn("handed over", self.reason(lab))
 
     def reason(self, lab: Lab) -> str:
@@ -50,14 +57,7 @@ class LeadersTile38Tests(SynchronousTestCase):
     def test_hangs(self) -> None:
         """So with one that is frozen; what clients had sent to it is not lost, whenever it goes on."""
         with settled_lab() as lab:
-            leader = lab.wait_settled()
-            with load_through(lab, "tile38-hangs", lab.nodes) as load:
-                leader.tile38.pause()
-                wait_for(lambda: lab.status()["leader"] != leader.id, "another leader", 15)
-                load.wait_writes(50)
-                leader.tile38.resume()
-                self.assertIn(lab.wait_settled(), lab.others(leader))
-            self.check(lab, load)
+            leader = self.lose(lab, "tile38-hangs", RealTile38.pause, RealTile38.resume)
             self.assertIn("it hangs", leader.manager.text())
 
     def test_back_in_time(self) -> None:

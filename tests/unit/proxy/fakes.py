@@ -27,30 +27,11 @@ from tile38cm.wire.resp import encode_request
 
 
 @define(eq=False)
-class FakeGate:
-    """A gate that says what it is told to say."""
+class Changing:
+    """What is listened to, and can be told to say something else."""
 
-    opened: bool = True
-    epoch: int = 1
-    offset: int = 1 << 60
-    members: bool = True
-    least: int = 0
-    told_waiting: int = 0
-    told_released: list[int] = field(factory=list)
-    callbacks: list[Callable[[], None]] = field(factory=list)
-    clock: Clock = field(factory=Clock)
-
-    def is_open(self) -> bool:
-        return self.opened
-
-    def word(self) -> Word:
-        return Word(self.opened, self.epoch, self.offset, self.members, self.least)
-
-    def released(self, offset: int) -> None:
-        self.told_released.append(offset)
-
-    def waiting(self) -> None:
-        self.told_waiting += 1
+    callbacks: list[Callable[[], None]] = field(factory=list, kw_only=True)
+    clock: Clock = field(factory=Clock, kw_only=True)
 
     def subscribe(self, callback: Callable[[], None]) -> None:
         self.callbacks.append(callback)
@@ -65,6 +46,31 @@ class FakeGate:
         for callback in list(self.callbacks):
             callback()
         self.clock.advance(0)
+
+
+@define(eq=False)
+class FakeGate(Changing):
+    """A gate that says what it is told to say."""
+
+    opened: bool = True
+    epoch: int = 1
+    offset: int = 1 << 60
+    members: bool = True
+    least: int = 0
+    told_waiting: int = 0
+    told_released: list[int] = field(factory=list)
+
+    def is_open(self) -> bool:
+        return self.opened
+
+    def word(self) -> Word:
+        return Word(self.opened, self.epoch, self.offset, self.members, self.least)
+
+    def released(self, offset: int) -> None:
+        self.told_released.append(offset)
+
+    def waiting(self) -> None:
+        self.told_waiting += 1
 
 
 class MemoryTransport(StringTransport):
@@ -116,13 +122,12 @@ class FakeTarget:
 
     local: bool = True
     epoch: int = 1
-    #: Connect when told to, not at once.
+    #: A connection never comes about.
     slow: bool = False
     refusing: bool = False
     #: What a local server says when asked for its role at first; C{None}: the test answers.
     first_role: bytes | None = b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"
     connections: list[Connected] = field(factory=list)
-    pending: list[tuple[IProtocolFactory, Deferred[IProtocol]]] = field(factory=list)
     attempts: int = 0
     clock: Clock = field(factory=Clock)
 
@@ -133,16 +138,8 @@ class FakeTarget:
             failed.errback(ConnectionRefusedError("refused"))
             return failed
         if self.slow:
-            waiting: Deferred[IProtocol] = Deferred()
-            self.pending.append((factory, waiting))
-            return waiting
+            return Deferred()
         return succeed(self._build(factory))
-
-    def let_in(self) -> None:
-        """Let the slow connections come about."""
-        for factory, waiting in self.pending:
-            waiting.callback(self._build(factory))
-        self.pending.clear()
 
     @property
     def last(self) -> Connected:
@@ -164,33 +161,17 @@ class FakeTarget:
 
 
 @define(eq=False)
-class FakeRoutes:
+class FakeRoutes(Changing):
     """Routes that are what they are told to be."""
 
     leader: FakeTarget | None = None
     ready: list[FakeTarget] = field(factory=list)
-    callbacks: list[Callable[[], None]] = field(factory=list)
-    clock: Clock = field(factory=Clock)
 
     def writer(self) -> FakeTarget | None:
         return self.leader
 
     def readers(self) -> Sequence[FakeTarget]:
         return list(self.ready)
-
-    def subscribe(self, callback: Callable[[], None]) -> None:
-        self.callbacks.append(callback)
-
-    def unsubscribe(self, callback: Callable[[], None]) -> None:
-        self.callbacks.remove(callback)
-
-    def change(self, **what: object) -> None:
-        """Lead elsewhere, and tell whoever listens."""
-        for name, value in what.items():
-            setattr(self, name, value)
-        for callback in list(self.callbacks):
-            callback()
-        self.clock.advance(0)
 
 
 class FakeOwn:
