@@ -8,12 +8,11 @@ Whatever else C{CLIENT} may be asked the server answers: with an error.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 
 from attrs import define, field
 
-from tile38cm.wire.resp import Output, bulk, encode_reply, okay
+from tile38cm.wire.resp import Output, bulk, encode_reply, okay, success
 
 #: The longest name, and library's name or version, in bytes.
 MAX_NAME = 256
@@ -66,7 +65,7 @@ class Badge:
 
     def _told(self, what: str, value: str | int, output: Output) -> bytes:
         if output == "json":
-            return _json({what: value})
+            return success({what: value})
         return encode_reply(value.encode() if isinstance(value, str) else value)
 
     def _list(self, output: Output, now: float) -> bytes:
@@ -83,11 +82,6 @@ class Badge:
             for badge in each
         ]
         if output == "json":
-            return _json({"list": rows})
+            return success({"list": rows})
         lines = (" ".join(f"{name}={value}" for name, value in row.items()) + "\n" for row in rows)
         return bulk("".join(lines).encode())
-
-
-def _json(more: dict[str, object]) -> bytes:
-    words = {"ok": True, **more, "elapsed": "0s"}
-    return bulk(json.dumps(words, separators=(",", ":"), ensure_ascii=False).encode())

@@ -111,17 +111,21 @@ class Session:
 
     def _auth(self, request: Request, command: Command) -> Exchange:
         """The server knows only this node's own login."""
-        accepted = self._login.accepts(request.args)
-        self.logged_in = self.logged_in or accepted
+        accepted = self._logs_in(request.args)
         return self.settled(request.form, command, None if accepted else "ERR invalid password")
+
+    def _logs_in(self, args: list[bytes]) -> bool:
+        """Whether this C{AUTH} is right; one that is wrong logs nobody out."""
+        accepted = self._login.accepts(args)
+        self.logged_in = self.logged_in or accepted
+        return accepted
 
     def _hello(self, request: Request, command: Command, idle: bool) -> Exchange:
         """The server does not know it."""
         greeting = Greeting.of(request.args)
         problem = greeting.problem
-        if problem is None and greeting.login is not None:
-            self.logged_in = self.logged_in or self._login.accepts(greeting.login)
-            problem = None if self._login.accepts(greeting.login) else "WRONGPASS invalid password"
+        if problem is None and greeting.login is not None and not self._logs_in(greeting.login):
+            problem = "WRONGPASS invalid password"
         if problem is None and not self.logged_in:
             problem = "NOAUTH authentication required"
         form = {0: self.form, 2: RESP, 3: RESP3}[greeting.protocol]
@@ -143,24 +147,23 @@ class Session:
             return None
         if isinstance(answer, str):
             return self.settled(request.form, command, answer)
-        exchange = self.settled(request.form, command)
-        exchange.reply = answer
-        return exchange
+        return self._told(request, command, answer)
 
     def _command(self, request: Request, command: Command) -> Exchange | None:
         """The server does not know it."""
         reply = catalogue(request.args)
-        if reply is None:
-            return None
-        exchange = self.settled(request.form, command)
-        exchange.reply = reply
-        return exchange
+        return None if reply is None else self._told(request, command, reply)
 
     def _output(self, request: Request, command: Command) -> Exchange | None:
         """Connections to servers are shared by all clients that chose the same."""
         output = _OUTPUTS.get(request.args[1].lower())
         if output is None:
             return None
+        exchange = self._told(request, command, okay(output))
+        exchange.output = output
+        return exchange
+
+    def _told(self, request: Request, command: Command, reply: bytes) -> Exchange:
         exchange = self.settled(request.form, command)
-        exchange.output, exchange.reply = output, okay(output)
+        exchange.reply = reply
         return exchange

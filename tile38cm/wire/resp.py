@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 OK = b"+OK\r\n"
@@ -61,7 +61,12 @@ def failure(text: str) -> bytes:
 
 def okay(output: Output = "resp") -> bytes:
     """The plain "done" in the form that this connection's C{OUTPUT} asks for."""
-    return OK if output == "resp" else bulk(_json({"ok": True, "elapsed": "0s"}))
+    return OK if output == "resp" else success({})
+
+
+def success(members: Mapping[str, object]) -> bytes:
+    """An answer in JSON that is no error, with members of its own."""
+    return bulk(_json({"ok": True, **members, "elapsed": "0s"}))
 
 
 def _line(text: str) -> bytes:
