@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from attrs import frozen
-from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import connectProtocol
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint, ITCPTransport
@@ -110,7 +109,7 @@ class Antecedents:
         self.footing.stopped()
         self.state.change(starts=self.state.now.starts + 1)
         try:
-            await within(Deferred.fromCoroutine(self.count()), NOTE_TIMEOUT, self.clock)
+            await within(self.count(), NOTE_TIMEOUT, self.clock)
         except (ConsulError, TimeoutError) as e:
             self._log.info("Consul is not told of the end: {e}", e=str(e))
 

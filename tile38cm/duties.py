@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
 from attrs import evolve, frozen
 from twisted.internet.defer import Deferred, DeferredList
@@ -45,8 +45,6 @@ FINGERPRINT = 64 * 1024
 RETRY = 0.1
 #: What the last byte of every log hashes to: Tile38 ends each command with a line feed.
 _LINE_FEED = hashlib.md5(b"\n", usedforsecurity=False).hexdigest()
-
-T = TypeVar("T")
 
 
 @frozen
@@ -177,7 +175,7 @@ class Duties:
             fallen = status is not None and member == status.leader
             patience = limit / FALLEN_SHARE if fallen else limit
             position = hands.dialer.position(endpoint, patience)
-            asked.append(Deferred.fromCoroutine(_within(position, patience, hands.clock)))
+            asked.append(Deferred.fromCoroutine(within(position, patience, hands.clock)))
         answers = await DeferredList(asked, consumeErrors=True)
         reports = tuple(answer for good, answer in answers if good and isinstance(answer, Report))
         if status is not None and any(report.seen_epoch > status.epoch for report in reports):
@@ -205,7 +203,7 @@ class Duties:
         """Become nobody's follower, and tell all where the new epoch begins."""
         hands, epoch = self._hands, record.epoch
         try:
-            start = await _within(self._promoted(), PROMOTION_TIMEOUT, hands.clock)
+            start = await within(self._promoted(), PROMOTION_TIMEOUT, hands.clock)
         except (Tile38Error, AttachError, TimeoutError) as e:
             self._log.error("this node cannot lead: {e}", e=str(e) or "Tile38 took too long")
             self._election.resign(f"it could not be promoted: {e}")
@@ -310,7 +308,3 @@ class Duties:
             self._hands.replica.know(Position(status.epoch, 0))
         else:
             self._hands.state.change(led=0, rewritten=0)
-
-
-async def _within(work: Coroutine[Deferred[Any], Any, T], seconds: float, clock: IReactorTime) -> T:
-    return await within(Deferred.fromCoroutine(work), seconds, clock)

@@ -310,7 +310,7 @@ class NodeService(Service):
         self._log.info("stopping")
         await self._hand_over()
         try:
-            await within(Deferred.fromCoroutine(self._wind_down()), WIND_DOWN_TIMEOUT, self._reactor)
+            await within(self._wind_down(), WIND_DOWN_TIMEOUT, self._reactor)
         except TimeoutError:
             self._log.warn(
                 "{step} took too long; the rest is left to the end of the process", step=self._step

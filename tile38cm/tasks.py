@@ -21,12 +21,15 @@ async def pause(clock: IReactorTime, seconds: float) -> None:
 T = TypeVar("T")
 
 
-async def within(waiting: Deferred[T], seconds: float, clock: IReactorTime) -> T:
-    """The result of C{waiting}; fails with C{TimeoutError} after so many seconds.
+async def within(
+    work: Deferred[T] | Coroutine[Deferred[Any], Any, T], seconds: float, clock: IReactorTime
+) -> T:
+    """The result of C{work}; fails with C{TimeoutError} after so many seconds.
 
     An endpoint that is cancelled fails with an error of its own; here that is a
     cancellation, so that nobody takes his own end for a failure and tries again.
     """
+    waiting = work if isinstance(work, Deferred) else Deferred.fromCoroutine(work)
     late = False
 
     def expire() -> None:

@@ -160,9 +160,8 @@ class Link:
         """The reply to one command, within C{timeout} seconds, or a L{Tile38Error}."""
         if not self._service.running:
             raise Unreachable("the client of Tile38 is stopped")
-        asked = Deferred.fromCoroutine(self._exchange(words))
         try:
-            return await within(asked, timeout, self._clock)
+            return await within(self._exchange(words), timeout, self._clock)
         except ResponseError as error:
             raise refusal(str(error)) from None
         except TimeoutError:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 
@@ -187,7 +186,7 @@ class Replica:
                 await self._intake.attach(0)
                 self._intake.mark()
             try:
-                await within(Deferred.fromCoroutine(self._intake.caught_up()), ALONE, self._clock)
+                await within(self._intake.caught_up(), ALONE, self._clock)
             except TimeoutError:
                 self._alone_since = self._clock.seconds()  # a leader may have come meanwhile
             else:

@@ -192,9 +192,7 @@ class VirtualLeader:
         self._cut()
         self._why = "it did not come"
         try:
-            attached = await within(
-                Deferred.fromCoroutine(self._attach(to_come, resume)), timeout, self._clock
-            )
+            attached = await within(self._attach(to_come, resume), timeout, self._clock)
             if self._feed is None:
                 raise AttachError("Tile38 hung up at once")
         except TimeoutError:
@@ -219,7 +217,7 @@ class VirtualLeader:
         if marker is not None:
             self._feed.write(marker)
         self._ended = Deferred()
-        work = Deferred.fromCoroutine(self._close_after_all(self._feed, self._link, self._ended))
+        work = self._close_after_all(self._feed, self._link, self._ended)
         try:
             await within(work, timeout, self._clock)
         except TimeoutError:
