@@ -60,7 +60,7 @@ class Antecedents:
                 await self.store.end(rival.session)
                 return
             if self.clock.seconds() >= end:
-                raise Twin(f"another manager runs as {self.member}")
+                raise Twin(self.member)
             if not said:
                 said = True
                 self._log.warn(

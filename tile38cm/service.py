@@ -125,7 +125,7 @@ class NodeService(Service):
         try:
             await self._until("Consul", self._before.alone)
         except Twin as e:
-            self._fatal(f"{e}: give each its own --id")
+            self._fatal(str(e))
             return
         await self._until("Consul", lambda: self._before.judge(node.replica.position))
         await self._until("Consul", self._before.count)
@@ -289,7 +289,7 @@ class NodeService(Service):
                         self._log.warn("this member cannot be announced: {e}", e=trouble)
                     written = False
                 except Twin as e:
-                    self._fatal(f"{e}: give each its own --id")
+                    self._fatal(str(e))
                     return
                 if not written:
                     self._announce = True

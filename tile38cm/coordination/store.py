@@ -60,6 +60,9 @@ class Settled:
 class Twin(Exception):
     """Another manager that runs has this member's id."""
 
+    def __init__(self, member: str) -> None:
+        super().__init__(f"another manager runs as {member}: give each its own --id")
+
 
 @frozen
 class Rival:
@@ -219,7 +222,7 @@ class ClusterStore:
         value = json.dumps(dict(state), sort_keys=True).encode()
         written = await self._lock(self.key(MEMBERS, self._member), value)
         if not written and await self.rival() is not None:
-            raise Twin(f"another manager runs as {self._member}")
+            raise Twin(self._member)
         return written
 
     async def rival(self) -> Rival | None:
