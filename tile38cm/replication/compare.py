@@ -28,7 +28,7 @@ from attrs import define, field, frozen
 from tile38cm.replication.compare_pages import scan, side_by_side
 from tile38cm.replication.direct import Direct
 from tile38cm.replication.held import LIFETIME_OF, Kind, Subject, Value, collections, hooks, read
-from tile38cm.replication.markers import OWN_KEY
+from tile38cm.wire.commands import OWN_KEY
 
 #: Suspects are looked at together, so that their waits are shared; this many ids are held at most.
 MOST_SUSPECTS = 50_000

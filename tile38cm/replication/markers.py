@@ -24,7 +24,7 @@ from attrs import frozen
 from hiredis import pack_command
 
 from tile38cm.model import Position
-from tile38cm.wire.commands import OWN_KEY as OWN_KEY
+from tile38cm.wire.commands import OWN_KEY
 
 _POSITION = b"p"
 #: Only payloads that match need a closer look; the others are fed as they are.

@@ -33,11 +33,11 @@ from tile38cm.replication.caller import Caller, Callers
 from tile38cm.replication.conversation import BLOCK, SAFE_SIZE, Offer, OwnLog, answer, in_trap
 from tile38cm.replication.delivery import Delivery
 from tile38cm.replication.local_log import LogError, read_log
-from tile38cm.replication.markers import OWN_KEY
 from tile38cm.settings import Address
 from tile38cm.tasks import within
 from tile38cm.tile38 import Refused, Tile38, Tile38Error
 from tile38cm.turns import soon
+from tile38cm.wire.commands import OWN_KEY
 
 #: Seconds: for a whole attach; from C{FOLLOW} to C{AOF}; before the next attempt.
 ATTACH_TIMEOUT, CONVERSATION_TIMEOUT, NEXT_ATTEMPT = 15.0, 3.0, 0.02

@@ -11,7 +11,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tile38cm.model import Position
 from tile38cm.replication.markers import (
-    OWN_KEY,
     commands,
     for_follower,
     is_own,
@@ -21,6 +20,7 @@ from tile38cm.replication.markers import (
     packed,
     pair,
 )
+from tile38cm.wire.commands import OWN_KEY
 
 SLACK = 5.0
 
