@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from tests.integration.fed import FedCase, points, reactor, until, write
@@ -28,7 +29,7 @@ class IdleLeader:
     async def dial(self, endpoint: Any, purpose: bytes, *words: bytes) -> PeerConnection:
         """A connection that leads nowhere."""
         self.asked.append(Attach.read(words).position)
-        conn, transport = PeerConnection(), StringTransport()
+        conn, transport = PeerConnection(Clock()), StringTransport()
         transport.abortConnection = lambda: None  # type: ignore[method-assign]  # nobody is there
         conn.makeConnection(transport)
         return conn

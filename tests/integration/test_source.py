@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from tests.integration import fed
@@ -75,7 +76,7 @@ class ContinueTests(FedCase):
 
     async def told(self, position: Position, end: int) -> list[list[bytes]]:
         """All that a follower at a position is told until the log's end."""
-        conn, transport = PeerConnection(), StringTransport()
+        conn, transport = PeerConnection(Clock()), StringTransport()
         transport.abortConnection = lambda: None  # type: ignore[method-assign]  # nobody is there
         conn.makeConnection(transport)
         self.source.accept(conn, Attach(position).words())

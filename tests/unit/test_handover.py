@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.unit.coordination.recorded import LEASE, Member, status
@@ -43,7 +44,7 @@ class Lead:
         )
         self.won = self.member.lead(status("A", "B", "C", "D"))
         for name in connected or ("C", "D"):
-            conn = PeerConnection()
+            conn = PeerConnection(Clock())
             conn.makeConnection(End())
             conn.peer = name
             self.members.accept(conn, [])

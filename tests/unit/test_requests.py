@@ -10,6 +10,7 @@ from typing import Any, cast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.unit.coordination.recorded import LEASE, Member, status
@@ -140,7 +141,7 @@ class RequestsCase(SynchronousTestCase):
         """C{B} leads C{C}."""
         self.won = self.member.lead(status("A", "B", "C"))
         for name in connected:
-            conn = PeerConnection()
+            conn = PeerConnection(Clock())
             conn.makeConnection(End())
             conn.peer = name
             self.members.accept(conn, [])

@@ -50,7 +50,7 @@ class PeerConnection(Protocol):
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime | None = None) -> None:
+    def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._farewell: IDelayedCall | None = None
         self.receive: Receive = _ignore
@@ -125,7 +125,7 @@ class PeerConnection(Protocol):
     def _close_when_sent(self) -> None:
         assert self.transport is not None
         self.transport.loseConnection()
-        if self._clock is not None and self._farewell is None:
+        if self._farewell is None:
             self._farewell = self._clock.callLater(FAREWELL_TIMEOUT, self._abort)
 
     def _abort(self) -> None:

@@ -444,7 +444,7 @@ class HostileTests(GreetingCase):
     def test_trusted_rubbish(self) -> None:
         """A peer that was greeted and goes mad is cut; nothing is raised to the reactor."""
         for head in (b"%1\r\n*0\r\n+a\r\n", b":5\r\n", b"*0\r\n", b"*1\r\n*1\r\n+a\r\n"):
-            conn = PeerConnection()
+            conn = PeerConnection(Clock())
             end = End()
             conn.makeConnection(end)
             conn.trusted = True
@@ -506,7 +506,7 @@ class ConnectionTests(SynchronousTestCase):
     """One conversation as a protocol."""
 
     def setUp(self) -> None:
-        self.conn, self.end = PeerConnection(), End()
+        self.conn, self.end = PeerConnection(Clock()), End()
         self.conn.makeConnection(self.end)
         self.conn.trusted = True
         self.reasons: list[str] = []
@@ -518,7 +518,7 @@ class ConnectionTests(SynchronousTestCase):
         told: list[bool] = []
         end.setTcpNoDelay = told.append  # type: ignore[attr-defined]  # what a socket has
         alsoProvides(end, ITCPTransport)
-        PeerConnection().makeConnection(end)
+        PeerConnection(Clock()).makeConnection(end)
         self.assertEqual(told, [True])
 
     def test_lost_once(self) -> None:

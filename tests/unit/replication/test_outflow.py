@@ -6,6 +6,7 @@ from typing import cast
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.unit.peers.wires import End
@@ -98,7 +99,7 @@ class OutflowTests(SynchronousTestCase):
 
     def outflow(self, end: End) -> tuple[Outflow, Feed, PeerConnection]:
         """Begun on a connection."""
-        conn, feed = PeerConnection(), Feed()
+        conn, feed = PeerConnection(Clock()), Feed()
         conn.makeConnection(end)
         outflow = Outflow(conn, iter(self.messages()), cast(LogFeed, feed))
         outflow.start()

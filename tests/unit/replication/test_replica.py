@@ -87,7 +87,7 @@ class Leader:
         self.conns: list[PeerConnection] = []
 
     async def dial(self, endpoint: Any, purpose: bytes, *words: bytes) -> PeerConnection:
-        conn, end = PeerConnection(), End()
+        conn, end = PeerConnection(Clock()), End()
         conn.makeConnection(end)
         conn.trusted = True
         self.conns.append(conn)

@@ -7,6 +7,7 @@ from typing import Any
 
 import hiredis
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.unit.coordination.recorded import LEASE, Member, status
@@ -32,7 +33,7 @@ class Follower:
 
     def __init__(self, member: str) -> None:
         self.end = End()
-        self.conn = PeerConnection()
+        self.conn = PeerConnection(Clock())
         self.conn.makeConnection(self.end)
         self.conn.peer, self.conn.trusted = member, True
 
