@@ -143,5 +143,7 @@ class Settings:
     max_bytes: int = 1024 * 1024 * 1024
     #: A client that is silent for longer is disconnected; 0: never.
     idle_timeout: float = 0.0
+    #: From a client's connection to the end of its TLS handshake; thousands at once take some.
+    handshake_timeout: float = 30.0
     log_format: LogFormat = "auto"
     log_level: str = "info"

@@ -67,6 +67,7 @@ def settings_from(values: Mapping[str, Value]) -> Settings:
         max_client_bytes=plain["max.client.bytes"],
         max_bytes=plain["max.bytes"],
         idle_timeout=plain["idle.timeout"],
+        handshake_timeout=plain["handshake.timeout"],
         log_format=plain["log.format"],
         log_level=plain["log.level"],
     )

@@ -322,6 +322,11 @@ FLAGS: tuple[Flag, ...] = (
         values.duration(0.0, 24 * _HOUR),
     ),
     Flag(
+        "handshake.timeout", "TILE38CM_HANDSHAKE_TIMEOUT", "30s", "DURATION", _LIMITS,
+        "How long a client may take for its TLS handshake; thousands that connect at once take some.",
+        values.duration(1.0, 600.0),
+    ),
+    Flag(
         "dogstatsd.addr", "DD_AGENT_HOST", "127.0.0.1", "HOST", _OUT,
         "The dogstatsd agent that gets the metrics; without one nothing is lost but the metrics.",
         values.reachable_host,

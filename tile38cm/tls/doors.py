@@ -29,6 +29,8 @@ from tile38cm.tls.transport import MutualTLS
 
 #: Seconds between two log lines on clients that were refused, for each listener.
 REFUSED_EVERY = 5.0
+#: Seconds for a handshake with a peer that we call; who calls mostly gives up before.
+CALL_TIMEOUT = 30.0
 
 
 class NoCredentials(Exception):
@@ -61,7 +63,7 @@ class _Client:
     def __init__(self, listener: Listener, credentials: Credentials) -> None:
         self._listener = listener
         self.credentials = credentials
-        self.clock = listener.clock
+        self.clock, self.patience = listener.clock, listener.patience
 
     def judge(self, caller: Caller) -> Verdict | Deferred[Verdict]:
         return self._listener.judge(caller)
@@ -89,9 +91,11 @@ class Listener(TLSMemoryBIOFactory):
         clock: IReactorTime,
         intentions: Intentions | None,
         wrapped: IProtocolFactory,
+        patience: float,
     ) -> None:
         super().__init__(_Connections(lambda: keyring.current(service)), False, wrapped, clock)
         self._keyring, self._service, self.clock, self._intentions = keyring, service, clock, intentions
+        self.patience = patience
         self._logged: float | None = None
         self._unlogged = 0
 
@@ -164,6 +168,8 @@ class MutualEndpoint:
 @implementer(IDoor)
 class _Call:
     """The door of one connection of ours to a peer."""
+
+    patience = CALL_TIMEOUT
 
     def __init__(
         self, credentials: Credentials, expected: str, clock: IReactorTime, factory: IProtocolFactory

@@ -6,8 +6,8 @@ L{IDoor} whether it may come in.  Only then is the protocol made and put in the
 entrance's place, so that nobody else ever costs a protocol or reaches one with a
 byte; from then on nothing of this module is in the path.
 
-All of it is bounded: the handshake and the question together by
-L{ENTRANCE_TIMEOUT}, bytes that come before the answer by L{HELD_BYTES}.
+All of it is bounded: the handshake and the question together by the door's
+C{patience}, bytes that come before the answer by L{HELD_BYTES}.
 """
 
 from __future__ import annotations
@@ -31,8 +31,6 @@ from tile38cm.tls.intentions import Verdict
 from tile38cm.tls.keyring import Credentials
 from tile38cm.tls.transport import MutualTLS
 
-#: Seconds from the TCP connection to the protocol; thousands that connect at once take some to be served.
-ENTRANCE_TIMEOUT = 30.0
 #: A paused transport has at most one read of 64 KiB still to give.
 HELD_BYTES = 128 * 1024
 
@@ -42,6 +40,7 @@ class IDoor(Interface):
 
     clock: IReactorTime = Attribute("For the bounds.")
     credentials: Credentials = Attribute("What the handshake was made with.")
+    patience: float = Attribute("Seconds from the TCP connection to the protocol.")
     expected: str | None = Attribute("The one service that the peer must be, or None.")
 
     def judge(caller: Caller) -> Verdict | Deferred[Verdict]:  # noqa: N805
@@ -72,7 +71,7 @@ class Entrance(Protocol):
         self._bound: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
-        self._bound = self._door.clock.callLater(ENTRANCE_TIMEOUT, self._too_slow)
+        self._bound = self._door.clock.callLater(self._door.patience, self._too_slow)
 
     def handshakeCompleted(self) -> None:
         """The chain is good; see whose it is."""
@@ -138,7 +137,7 @@ class Entrance(Protocol):
 
     def _too_slow(self) -> None:
         self._bound = None
-        self.refuse(WrongPeer(f"no handshake within {ENTRANCE_TIMEOUT:g} s"))
+        self.refuse(WrongPeer(f"no handshake within {self._door.patience:g} s"))
 
     def _broken(self, failure: Failure) -> None:
         self._log.failure("a connection could not be taken over by its protocol", failure)

@@ -62,10 +62,12 @@ def mesh_for(
         return PlainMesh()
     keyring = Keyring((settings.writer_service, settings.reader_service))
     if settings.tls.mode == "files":
-        mesh = Mesh(keyring, settings.writer_service, clock, None)
+        mesh = Mesh(keyring, settings.writer_service, clock, None, settings.handshake_timeout)
         FileSource(keyring, settings.tls, settings.writer_service, clock, wall).setServiceParent(mesh)
         return mesh
-    mesh = Mesh(keyring, settings.writer_service, clock, Intentions(authority, clock))
+    mesh = Mesh(
+        keyring, settings.writer_service, clock, Intentions(authority, clock), settings.handshake_timeout
+    )
     ConnectSource(keyring, authority, clock, watch, wall).setServiceParent(mesh)
     return mesh
 
@@ -96,14 +98,21 @@ class Mesh(MultiService):
 
     @param outgoing: the service whose certificate is shown to peers.
     @param intentions: asked before a client comes in; None: who is known may come in.
+    @param patience: seconds that a client has for its handshake.
     """
 
     _log = Logger("tile38cm.tls")
 
     def __init__(
-        self, keyring: Keyring, outgoing: str, clock: IReactorTime, intentions: Intentions | None
+        self,
+        keyring: Keyring,
+        outgoing: str,
+        clock: IReactorTime,
+        intentions: Intentions | None,
+        patience: float,
     ) -> None:
         super().__init__()
+        self._patience = patience
         self._keyring, self._outgoing, self._clock, self._intentions = keyring, outgoing, clock, intentions
 
     def stopService(self) -> Deferred[None]:
@@ -117,7 +126,9 @@ class Mesh(MultiService):
 
     def listener_factory(self, protocol_factory: IProtocolFactory, service: str) -> IProtocolFactory:
         """See L{IMesh}; before there are credentials connections are closed at once."""
-        return Listener(self._keyring, service, self._clock, self._intentions, protocol_factory)
+        return Listener(
+            self._keyring, service, self._clock, self._intentions, protocol_factory, self._patience
+        )
 
     def endpoint(self, plain: IStreamClientEndpoint, service: str) -> IStreamClientEndpoint:
         """See L{IMesh}; without credentials C{connect} fails with L{NoCredentials}."""

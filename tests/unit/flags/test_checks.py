@@ -64,8 +64,8 @@ class SettingsTests(SynchronousTestCase):
             ack="leader", min_insync="2", insync_timeout="6s", hold_timeout="0s", hold_bytes="1",
             replication_backlog="1MiB", max_clients="7", max_request="1MiB", max_args="99",
             reader_writes="forward", max_pipeline="9", max_client_bytes="2MiB", max_bytes="2MiB",
-            idle_timeout="1m", log_format="json", log_level="debug", tag_nosync="true",
-            tag_zone="z", tag_priority="3",
+            idle_timeout="1m", handshake_timeout="5s", log_format="json", log_level="debug",
+            tag_nosync="true", tag_zone="z", tag_priority="3",
             replication_ttl_slack="6s", server_grace="2s",
             sentinel_port="7004", sentinel_name="fleet",
         )  # fmt: skip

@@ -27,8 +27,8 @@ from tests.unit.tls.support import (
     log_of,
     service_credentials,
 )
-from tile38cm.tls.doors import REFUSED_EVERY, MutualEndpoint, NoCredentials
-from tile38cm.tls.entrance import ENTRANCE_TIMEOUT, HELD_BYTES
+from tile38cm.tls.doors import CALL_TIMEOUT, REFUSED_EVERY, MutualEndpoint, NoCredentials
+from tile38cm.tls.entrance import HELD_BYTES
 from tile38cm.tls.identity import WrongPeer
 from tile38cm.tls.intentions import Intentions
 from tile38cm.tls.keyring import Credentials, Keyring
@@ -38,6 +38,8 @@ from tile38cm.tls.transport import MutualTLS
 ROOT = Authority()
 NEW_ROOT = ROOT.successor("new")
 KEYRING = keyring(ROOT)
+#: Seconds that a client has here.
+PATIENCE = 7.0
 WEB_CREDENTIALS = service_credentials(ROOT, WEB)
 
 
@@ -61,7 +63,7 @@ class Case(SynchronousTestCase):
         self.events = log_of(self)
 
     def make_mesh(self) -> Mesh:
-        return Mesh(self.keyring, WRITER, self.clock, None)
+        return Mesh(self.keyring, WRITER, self.clock, None, PATIENCE)
 
     def call(self, own: Credentials | None = WEB_CREDENTIALS, service: str = WRITER) -> Deferred[IProtocol]:
         """Connect to the listener with these credentials, and let the bytes flow."""
@@ -168,12 +170,12 @@ class ListenerTests(Case):
     def test_silence(self) -> None:
         """Whoever says nothing is cut off after ten seconds."""
         pump = self.plain_client(b"")
-        self.clock.advance(ENTRANCE_TIMEOUT - 0.1)
+        self.clock.advance(PATIENCE - 0.1)
         self.assertFalse(pump.serverIO.aborted)
         self.clock.advance(0.1)
         self.assertTrue(pump.serverIO.aborted)
         pump.flush()
-        self.assertEqual(self.refusals(), [f"no handshake within {ENTRANCE_TIMEOUT:g} s"])
+        self.assertEqual(self.refusals(), [f"no handshake within {PATIENCE:g} s"])
 
     def test_health_check(self) -> None:
         """A client that connects and goes, as a health check by TCP does, is not worth a line."""
@@ -199,7 +201,9 @@ class ListenerTests(Case):
 
     def test_before_credentials(self) -> None:
         """Before there is a certificate, connections are closed at once."""
-        listener = Mesh(Keyring((WRITER,)), WRITER, self.clock, None).listener_factory(self.served, WRITER)
+        listener = Mesh(Keyring((WRITER,)), WRITER, self.clock, None, PATIENCE).listener_factory(
+            self.served, WRITER
+        )
         self.assertIsNone(listener.buildProtocol(None))  # type: ignore[arg-type]  # no address in memory
 
     def test_renewal(self) -> None:
@@ -269,7 +273,7 @@ class EndpointTests(Case):
         result = MutualEndpoint(silent, lambda: WEB_CREDENTIALS, WRITER, self.clock).connect(self.called)
         silent.flush()
         self.assertNoResult(result)
-        self.clock.advance(ENTRANCE_TIMEOUT)
+        self.clock.advance(CALL_TIMEOUT)
         silent.flush()
         self.failureResultOf(result, WrongPeer)
 
@@ -302,7 +306,7 @@ class IntentionTests(Case):
     """The entrance while an intention is asked for."""
 
     def make_mesh(self) -> Mesh:
-        return Mesh(self.keyring, WRITER, self.clock, Intentions(self.agent, self.clock))
+        return Mesh(self.keyring, WRITER, self.clock, Intentions(self.agent, self.clock), PATIENCE)
 
     def waiting(self, data: bytes) -> Recorder:
         """A client that has sent this and is waiting to be let in."""
