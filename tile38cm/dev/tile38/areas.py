@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tile38cm.dev.tile38 import geohashes, geojson
 from tile38cm.dev.tile38.asked import Roam
-from tile38cm.dev.tile38.calls import Refusal, Words, invalid, no_id, no_key, wrong_arity
+from tile38cm.dev.tile38.calls import Refusal, Words, invalid, wrong_arity
 from tile38cm.dev.tile38.data import Data
 from tile38cm.dev.tile38.geometry import Circle, Geo, Point, Rect
 from tile38cm.dev.tile38.text import parse_float
@@ -73,10 +73,8 @@ def _object(data: Data, words: Words) -> Geo:
 
 def _get(data: Data, words: Words) -> Geo:
     key, id = words.word(), words.word()
-    if data.get(key) is None:
-        no_key()
     thing = data.find(key, id)
-    return no_id() if thing is None else thing.geo
+    return data.lack(key)() if thing is None else thing.geo
 
 
 def _tile(data: Data, words: Words) -> Geo:

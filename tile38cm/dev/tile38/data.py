@@ -5,11 +5,12 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush
+from typing import NoReturn
 
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 
-from tile38cm.dev.tile38.calls import Call
+from tile38cm.dev.tile38.calls import Call, no_id, no_key
 from tile38cm.dev.tile38.collection import Collection, Thing
 from tile38cm.dev.tile38.hooks import Hook
 
@@ -51,6 +52,10 @@ class Data:
         """The object, if key and id are there."""
         collection = self._collections.get(key)
         return None if collection is None else collection.get(id)
+
+    def lack(self, key: str) -> Callable[[], NoReturn]:
+        """What refuses an object that L{find} did not find: its key is not there, or only it is not."""
+        return no_id if key in self._collections else no_key
 
     def put(self, key: str, thing: Thing) -> Thing | None:
         """Add or replace an object; returns what was there before."""

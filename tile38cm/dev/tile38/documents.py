@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from tile38cm.dev.tile38 import geojson
-from tile38cm.dev.tile38.calls import ARITY, Call, Change, Refusal, bulk, invalid, no_id, no_key
+from tile38cm.dev.tile38.calls import ARITY, Call, Change, Refusal, bulk, invalid
 from tile38cm.dev.tile38.collection import Thing
 from tile38cm.dev.tile38.data import Commands, Data
 from tile38cm.dev.tile38.geometry import Geo, Text
@@ -109,7 +109,7 @@ def json_get(data: Data, call: Call) -> bytes:
         invalid(more[1])
     thing = data.find(key, id)
     if thing is None:
-        return call.missing(None, no_key if data.get(key) is None else no_id)
+        return call.missing(None, data.lack(key))
     document = _load(thing.geo.text)
     found = _at(document, more[0]) if more else document
     if found is _Nothing:
@@ -123,7 +123,7 @@ def json_delete(data: Data, call: Call) -> bytes:
     key, id, path = call.exactly(3)
     thing = data.find(key, id)
     if thing is None:
-        return call.missing(0, no_key if data.get(key) is None else no_id)
+        return call.missing(0, data.lack(key))
     document, (*before, last) = _load(thing.geo.text), _steps(path)
     parent = _at(document, ".".join(before)) if before else document
     if isinstance(parent, dict) and last in parent:

@@ -161,7 +161,7 @@ def get_object(data: Data, call: Call) -> bytes:
         view = read_view(words, view) or wrong_arity()
     thing = data.find(key, id)
     if thing is None:
-        return call.missing(None, no_key if data.get(key) is None else no_id)
+        return call.missing(None, data.lack(key))
     return _show(call, thing, view)
 
 
@@ -264,9 +264,7 @@ def set_fields(data: Data, call: Call) -> bytes:
 
 
 def _found(data: Data, key: str, id: str) -> Thing:
-    if data.get(key) is None:
-        no_key()
-    return data.find(key, id) or no_id()
+    return data.find(key, id) or data.lack(key)()
 
 
 def get_field(data: Data, call: Call) -> bytes:
@@ -303,11 +301,8 @@ def expire(data: Data, call: Call) -> bytes:
         invalid(word)
     thing = data.find(key, id)
     if thing is None:
-        return call.missing(0, no_key if data.get(key) is None else no_id)
-    thing = evolve(thing, expires=data.now() + seconds)
-    data.put(key, thing)
-    call.changes.append(Change("expire", key, thing, time=data.now()))
-    return call.counted(1)
+        return call.missing(0, data.lack(key))
+    return _lasting(data, call, key, evolve(thing, expires=data.now() + seconds))
 
 
 def persist(data: Data, call: Call) -> bytes:
@@ -315,12 +310,16 @@ def persist(data: Data, call: Call) -> bytes:
     key, id = call.exactly(2)
     thing = data.find(key, id)
     if thing is None:
-        return call.missing(0, no_key if data.get(key) is None else no_id)
+        return call.missing(0, data.lack(key))
     if thing.expires is None:
         return call.counted(0)
-    thing = evolve(thing, expires=None)
+    return _lasting(data, call, key, evolve(thing, expires=None))
+
+
+def _lasting(data: Data, call: Call, key: str, thing: Thing) -> bytes:
+    """It has another lifetime now."""
     data.put(key, thing)
-    call.changes.append(Change("persist", key, thing, time=data.now()))
+    call.changes.append(Change("persist" if thing.expires is None else "expire", key, thing, time=data.now()))
     return call.counted(1)
 
 
@@ -329,7 +328,7 @@ def ttl(data: Data, call: Call) -> bytes:
     key, id = call.exactly(2)
     thing = data.find(key, id)
     if thing is None:
-        return call.missing(-2, no_key if data.get(key) is None else no_id)
+        return call.missing(-2, data.lack(key))
     left = -1 if thing.expires is None else int(max(thing.expires - data.now(), 0))
     return call.reply(left, f'"ttl":{left}')
 
