@@ -166,8 +166,22 @@ class Program:
         """Whether it does what tests need; may raise the network's errors."""
         raise NotImplementedError
 
+    def other_ports(self) -> bool:
+        """Choose others, as somebody else may have taken ours meanwhile; C{False}: these were asked for."""
+        return False
+
     def start(self) -> Self:
         """Start it, on the same ports and data as before if it ran already, and return when it is ready."""
+        first = not self.log.exists()
+        for _ in range(START_ATTEMPTS - 1):
+            try:
+                return self._start()
+            except StartError:
+                if not first or not self.other_ports():
+                    raise
+        return self._start()
+
+    def _start(self) -> Self:
         assert not self.running, f"{self.name} runs already"
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
@@ -271,16 +285,10 @@ class RealTile38(Program):
         place = ["-h", self.host, "-p", str(self.port), "-d", str(self.directory)]
         return [*self._program, *place, *self.flags]
 
-    def start(self) -> Self:
-        first = not self.log.exists()
-        for _ in range(START_ATTEMPTS - 1):
-            try:
-                return super().start()
-            except StartError:
-                if self._chosen or not first:
-                    raise
-                self.port = free_port(self.host)
-        return super().start()
+    def other_ports(self) -> bool:
+        if not self._chosen:
+            self.port = free_port(self.host)
+        return not self._chosen
 
     def ready(self) -> bool:
         return self.command("PING") == "PONG"
@@ -434,16 +442,9 @@ class RealConsul(Program):
         least = str(self.config.get("session_ttl_min", ""))
         return ["--session-ttl-min", str(int(least.removesuffix("ms")) / 1000)] if least else []
 
-    def start(self) -> Self:
-        first = not self.log.exists()
-        for _ in range(START_ATTEMPTS - 1):
-            try:
-                return super().start()
-            except StartError:
-                if not first:
-                    raise
-                self._choose_ports()
-        return super().start()
+    def other_ports(self) -> bool:
+        self._choose_ports()
+        return True
 
     def ready(self) -> bool:
         written = self.request("PUT", "/v1/kv/tile38cm-test-ready", b"1")
