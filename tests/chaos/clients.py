@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 from attrs import define, field
 
 from tests.chaos.history import History, Key, Outcome, Read, Write
-from tests.chaos.world import READER_PORT, WRITER_PORT, World, now
+from tests.chaos.world import World, now
+from tests.cluster import READER_PORT, WRITER_PORT
 
 #: Seconds; longer than any node holds a request.
 PATIENCE = 20.0

@@ -15,7 +15,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 from attrs import define, field, frozen
 
-from tests.chaos.world import PREFIX, Node, World, now
+from tests.chaos.world import Node, World, now
+from tests.cluster import PREFIX
 from tests.real import StartError
 
 Say = Callable[[str], None]

@@ -25,10 +25,10 @@ from attrs import define, field
 
 from tests.chaos.links import Relay, Wire
 from tests.chaos.options import NODES, Options
+from tests.cluster import PREFIX, READER_PORT, TILE38_PORT, WRITER_PORT, flags_of, leaf_context
 from tests.real import ROOT, RealConsul, RealTile38, Reply, free_ports
 
-PREFIX = "_locks/tile38/cluster/manager"
-TILE38_PORT, WRITER_PORT, READER_PORT, CONSUL_PORT = 9851, 7001, 7002, 8500
+CONSUL_PORT = 8500
 #: Larger than any log of a run.
 ALL = 100_000_000
 
@@ -175,23 +175,16 @@ class World:
     def _node(self, number: int) -> Node:
         folder, host = self.folder / f"node{number}", self._host(number)
         tile38 = RealTile38(TILE38_PORT, folder / "data", host=host)
-        flags = {
-            "id": f"node{number}",
-            "advertise": host,
-            "server.addr": host,
-            "server.port": TILE38_PORT,
-            "bind.addr.leader": host,
-            "bind.port.leader": WRITER_PORT,
-            "bind.addr.follower": host,
-            "bind.port.follower": READER_PORT,
-            "consul.addr": f"{self._seen(number, 254)}:{CONSUL_PORT}",
-            "tls": self.options.tls,
-            "lease": self.options.lease,
-            "state.dir": folder / "state",
-            "log.format": "json",
-        }
-        words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
-        return Node(number, host, folder, tile38, Manager(folder, [*words, "--service.manage"]))
+        flags = flags_of(
+            number,
+            host,
+            folder,
+            consul_addr=f"{self._seen(number, 254)}:{CONSUL_PORT}",
+            tls=self.options.tls,
+            lease=self.options.lease,
+            log_format="json",
+        )
+        return Node(number, host, folder, tile38, Manager(folder, flags))
 
     # -- start and end ----------------------------------------------------------
 
@@ -205,18 +198,7 @@ class World:
             node.manager.start()
         await self.settled(60.0)
         if self.options.tls == "connect":
-            self.tls = await asyncio.to_thread(self._client_context)
-
-    def _client_context(self) -> ssl.SSLContext:
-        issued = self.consul.request("GET", "/v1/agent/connect/ca/leaf/chaos-client", timeout=20)
-        roots = self.consul.request("GET", "/v1/agent/connect/ca/roots")["Roots"]
-        pair = self.folder / "client.pem"
-        pair.write_text(issued["CertPEM"] + issued["PrivateKeyPEM"])
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False  # a certificate of Connect names a service, no host
-        context.load_cert_chain(pair)
-        context.load_verify_locations(cadata="\n".join(root["RootCert"] for root in roots))
-        return context
+            self.tls = await asyncio.to_thread(leaf_context, self.consul, "chaos-client", self.folder)
 
     async def stop(self) -> None:
         """Kill everything."""

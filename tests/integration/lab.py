@@ -31,14 +31,15 @@ from typing import Any, Self, TypeVar
 
 from attrs import define, field, frozen
 
+from tests import cluster
 from tests.integration.load import Client
 from tests.real import ROOT, Program, RealConsul, RealTile38, Reply, wait_for
 from tile38cm.dev.processes import free_ports
 
 T = TypeVar("T")
 
-PREFIX = "_locks/tile38/cluster/manager"
-TILE38_PORT, WRITER_PORT, READER_PORT = 9851, 7001, 7002
+PREFIX = cluster.PREFIX
+TILE38_PORT, WRITER_PORT, READER_PORT = cluster.TILE38_PORT, cluster.WRITER_PORT, cluster.READER_PORT
 #: Short, so that tests are fast; nothing here measures it.
 LEASE = "300ms"
 #: Seconds for a cluster to be of one mind after anything that was done to it.
@@ -187,23 +188,16 @@ class Lab:
         return {"PYTHONPATH": str(ROOT), **self.plan.environment}
 
     def _flags(self, number: int, host: str) -> list[str]:
-        flags = {
-            "id": f"node{number}",
-            "advertise": host,
-            "server.addr": host,
-            "server.port": TILE38_PORT,
-            "bind.addr.leader": host,
-            "bind.port.leader": WRITER_PORT,
-            "bind.addr.follower": host,
-            "bind.port.follower": READER_PORT,
-            "consul.addr": self._consul_address(number),
-            "tls": self.plan.tls,
-            "lease": self.plan.lease,
-            "state.dir": self.folder / f"node{number}" / "state",
-            "log.format": "text",
-        }
-        told = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
-        return [*told, "--service.manage", *self.plan.flags]
+        flags = cluster.flags_of(
+            number,
+            host,
+            self.folder / f"node{number}",
+            consul_addr=self._consul_address(number),
+            tls=self.plan.tls,
+            lease=self.plan.lease,
+            log_format="text",
+        )
+        return [*flags, *self.plan.flags]
 
     # -- processes ------------------------------------------------------------
 
@@ -333,15 +327,7 @@ class Lab:
 
     def leaf(self, service: str) -> ssl.SSLContext:
         """The context of a service of the mesh, with the roots as they are now."""
-        issued = self.consul.request("GET", f"/v1/agent/connect/ca/leaf/{service}", timeout=20)
-        roots = self.consul.request("GET", "/v1/agent/connect/ca/roots")["Roots"]
-        pair = self.folder / f"{service}.pem"
-        pair.write_text(issued["CertPEM"] + issued["PrivateKeyPEM"])
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False  # a certificate of Connect names a service, no host
-        context.load_cert_chain(pair)
-        context.load_verify_locations(cadata="\n".join(root["RootCert"] for root in roots))
-        return context
+        return cluster.leaf_context(self.consul, service, self.folder)
 
     def writer(self, node: Node, timeout: float = 15.0) -> Client:
         """A new connection to a node's W."""

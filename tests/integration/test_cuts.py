@@ -17,7 +17,8 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from tests.chaos.options import parse
-from tests.chaos.world import WRITER_PORT, Node, World, now
+from tests.chaos.world import Node, World, now
+from tests.cluster import WRITER_PORT
 from tests.real import ReplyError, RespClient
 
 #: Seconds for writes to go on after a cut (the issue), and what a busy machine is granted besides.
