@@ -11,6 +11,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from shlex import split
 from typing import Any
@@ -34,11 +35,8 @@ def talk(port: int, *words: str, tls: Path | None = None, timeout: float = TIMEO
     @param tls: A folder with a client's certificate, as L{CERT}, L{KEY} and L{CA}.
     @raise OSError: No connection, or no whole answer in time.
     """
-    with socket.create_connection(("127.0.0.1", port), timeout) as plain:
-        connection = plain if tls is None else _context(tls).wrap_socket(plain)
-        with connection:
-            connection.sendall(encode_request([word.encode() for word in words]))
-            return next(_replies(connection))
+    with _asked(port, words, tls, timeout) as connection:
+        return next(_replies(connection))
 
 
 def listen(port: int, *words: str, tls: Path | None = None) -> Iterator[Reply]:
@@ -46,12 +44,9 @@ def listen(port: int, *words: str, tls: Path | None = None) -> Iterator[Reply]:
 
     @raise OSError: No connection.
     """
-    with socket.create_connection(("127.0.0.1", port), TIMEOUT) as plain:
-        connection = plain if tls is None else _context(tls).wrap_socket(plain)
-        with connection:
-            connection.sendall(encode_request([word.encode() for word in words]))
-            connection.settimeout(None)
-            yield from _replies(connection)
+    with _asked(port, words, tls, TIMEOUT) as connection:
+        connection.settimeout(None)
+        yield from _replies(connection)
 
 
 def is_live(words: Sequence[str]) -> bool:
@@ -60,6 +55,16 @@ def is_live(words: Sequence[str]) -> bool:
     return name in ("subscribe", "psubscribe") or (
         name in ("nearby", "within", "intersects") and "fence" in (word.lower() for word in words)
     )
+
+
+@contextmanager
+def _asked(port: int, words: Sequence[str], tls: Path | None, timeout: float) -> Iterator[socket.socket]:
+    """A connection on which the words were said."""
+    with socket.create_connection(("127.0.0.1", port), timeout) as plain:
+        connection = plain if tls is None else _context(tls).wrap_socket(plain)
+        with connection:
+            connection.sendall(encode_request([word.encode() for word in words]))
+            yield connection
 
 
 def _context(folder: Path) -> ssl.SSLContext:

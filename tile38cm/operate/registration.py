@@ -103,9 +103,8 @@ class Registration:
         await DeferredList([Deferred.fromCoroutine(self._take_away(each["ID"])) for each in self._wanted])
 
     async def _take_away(self, service_id: str) -> None:
-        taken = Deferred.fromCoroutine(self._consul.deregister(service_id))
         try:
-            await within(taken, STOP_TIMEOUT, self._clock)
+            await within(self._consul.deregister(service_id), STOP_TIMEOUT, self._clock)
         except (ConsulError, TimeoutError) as error:
             self._log.warn(
                 "{service} stays registered until Consul has found it critical for {after}: {why}",
