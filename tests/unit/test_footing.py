@@ -141,9 +141,13 @@ class FootingTests(SynchronousTestCase):
 class BootTests(SynchronousTestCase):
     """The kernel's own word."""
 
-    def test_same(self) -> None:
-        """It stays the same while the machine runs."""
-        self.assertEqual(boot_id(), boot_id())
+    def test_word(self) -> None:
+        """It is what the kernel says now, without the end of the line."""
+        path = Path(self.mktemp())
+        self.patch(module, "_BOOT", path)
+        for name in ("one", "two"):
+            path.write_text(f"{name}\n")
+            self.assertEqual(boot_id(), name)
 
     def test_none(self) -> None:
         """Elsewhere there is none."""

@@ -97,8 +97,11 @@ class StateTests(SynchronousTestCase):
     def test_no_change(self) -> None:
         """What is so already is not written again."""
         directory = self.opened()
-        self.refuse("fsync")
+        written = self.file().stat().st_ino
         directory.change(seen=0, led=0)
+        self.assertEqual(self.file().stat().st_ino, written)
+        directory.change(seen=1)
+        self.assertNotEqual(self.file().stat().st_ino, written)
 
     def test_full_disk(self) -> None:
         """A change that a full disk refuses holds in memory, is said once, and spoils nothing."""
