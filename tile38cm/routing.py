@@ -53,11 +53,6 @@ class NodeGate(Listeners):
         self._ack = ack
         self._min_insync = min_insync
 
-    @property
-    def epoch(self) -> int:
-        """The term that this node leads in; 0: none."""
-        return self._election.epoch()
-
     def is_open(self) -> bool:
         """Judged on the monotonic clock when called."""
         return self._election.gate_open()

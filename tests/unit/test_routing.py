@@ -291,14 +291,14 @@ class GateTests(SynchronousTestCase):
 
     def test_closed(self) -> None:
         """Who does not lead has no gate, no epoch, and no acknowledgement."""
-        self.assertEqual((self.gate.is_open(), self.gate.epoch), (False, 0))
+        self.assertEqual((self.gate.is_open(), self.gate.word().epoch), (False, 0))
         self.assertEqual(self.gate.word(), (False, 0, -1, False, 0))
 
     def test_follower_counts(self) -> None:
         """A leader's gate opens with the promise, and replies wait for what the member has."""
         won = self.member.lead(status("A", "B", "C"))
         self.promise(None)
-        self.assertEqual((self.gate.is_open(), self.gate.epoch), (True, won.epoch))
+        self.assertEqual((self.gate.is_open(), self.gate.word().epoch), (True, won.epoch))
         self.assertEqual(self.gate.word(), (True, won.epoch, -1, True, 0))
         self.promise(70)
         self.assertEqual(self.gate.word(), (True, won.epoch, 70, True, 70))

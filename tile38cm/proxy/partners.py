@@ -68,10 +68,6 @@ class Gate(Protocol):
     may have changed.
     """
 
-    @property
-    def epoch(self) -> int:
-        """The term that this node leads in, or led in last."""
-
     def is_open(self) -> bool:
         """Judged on the monotonic clock when called, whatever timers did."""
 

@@ -92,11 +92,6 @@ class StreamSplitter:
         self.good = 0
 
     @property
-    def greeted(self) -> bool:
-        """Whether the leader's C{+OK} has come."""
-        return self._greeted
-
-    @property
     def held(self) -> bool:
         """Whether a command waits for the byte after it."""
         return bool(self._held)
