@@ -53,7 +53,8 @@ class Office:
 
     def epoch(self) -> int:
         """The epoch that this node leads, or 0."""
-        return self.word()[1]
+        term = self._core.term
+        return 0 if term is None else term.epoch
 
     def insync(self) -> int:
         """How many members, the leader included, hold every acknowledged write."""
