@@ -191,6 +191,24 @@ class BothWaysTests(SynchronousTestCase):
                 heard.append((hello, [(each["detect"], each["id"], each["command"]) for each in told]))
             self.assertEqual(heard[1], heard[0])
 
+    def test_monitor(self) -> None:
+        """Who watches commands is shown the same."""
+        heard = []
+        for server in (self.real, self.embedded):
+            with server.connect() as watching, server.connect() as client:
+                watching.command("MONITOR")
+                for words in islice(Commands(7), 300):
+                    try:
+                        client.command(*words)
+                    except ReplyError:
+                        pass
+                client.command("ROLE")
+                shown: list[str] = []
+                while not shown or shown[-1] != '"ROLE"':
+                    shown.append(str(watching.read()).partition("] ")[2])
+            heard.append(shown)
+        self.assertEqual(heard[1], heard[0])
+
 
 #: Channels that watch random moves.
 CHANNELS = {

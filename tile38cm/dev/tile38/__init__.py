@@ -18,7 +18,7 @@ From the bottom up:
 - C{pubsub}, C{node}: what all connections share
 - C{status}, C{administration}, C{replication}: commands about the node
 - C{commands}: the table of all
-- C{live}, C{connection}: what goes over a socket
+- C{live}, C{monitor}, C{connection}: what goes over a socket
 - C{following}: the follower's side of the replication
 - C{webhooks}: events by HTTP
 """

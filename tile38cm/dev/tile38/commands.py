@@ -13,14 +13,17 @@ from tile38cm.dev.tile38 import (
     administration,
     documents,
     hook_commands,
+    monitor,
     objects,
     replication,
     scans,
     status,
 )
-from tile38cm.dev.tile38.calls import Call, Refusal, invalid, wrong_arity
+from tile38cm.dev.tile38.administration import Subscribed
+from tile38cm.dev.tile38.calls import ARITY, Call, Refusal, invalid, wrong_arity
 from tile38cm.dev.tile38.data import Data
 from tile38cm.dev.tile38.node import Client, Node, Options, Reply
+from tile38cm.dev.tile38.scans import GoesLive
 from tile38cm.dev.tile38.text import json_string, parse_float, to_bytes
 from tile38cm.wire.resp import bulk
 
@@ -83,12 +86,18 @@ def _checked(node: Node, call: Call, client: Client) -> Reply:
     if logged_in is not None:
         return logged_in
     _judge(node, call, limit)
-    reply = run(node, call, client)
+    try:
+        reply = run(node, call, client)
+    except (Refusal, GoesLive, Subscribed) as why:
+        if call.name in _TABLE and str(why) != ARITY:
+            node.show(call, client)
+        raise
     if limit is not None and call.seconds() > limit:
         raise Refusal("timeout")
     if isinstance(reply, Deferred):
         return reply.addErrback(lambda failure: _late(call, failure.trap(Refusal) and failure.value))
     node.record(call)
+    node.show(call, client)
     return reply
 
 
@@ -168,7 +177,7 @@ def _rows() -> dict[str, Entry]:
     ]
     rows = {name: Entry(kind, _of_data(do)) for kind, commands in plain for name, do in commands.items()}
     rows |= {name: Entry(Kind.READ, do) for name, do in status.READS.items()}
-    free = administration.COMMANDS | replication.COMMANDS
+    free = administration.COMMANDS | replication.COMMANDS | monitor.COMMANDS
     return rows | {name: Entry(Kind.FREE, do) for name, do in free.items()}
 
 

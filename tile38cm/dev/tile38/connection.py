@@ -14,6 +14,7 @@ from tile38cm.dev.tile38.administration import Subscribed
 from tile38cm.dev.tile38.calls import Call
 from tile38cm.dev.tile38.commands import answer
 from tile38cm.dev.tile38.live import FenceStream, Live, LogStream, Subscription
+from tile38cm.dev.tile38.monitor import Monitors, MonitorStream
 from tile38cm.dev.tile38.node import Client, Node
 from tile38cm.dev.tile38.replication import Streams
 from tile38cm.dev.tile38.scans import GoesLive
@@ -92,7 +93,7 @@ class Connection(Protocol):
             return
         try:
             reply = answer(node, call, client)
-        except (GoesLive, Streams, Subscribed) as kind:
+        except (GoesLive, Monitors, Streams, Subscribed) as kind:
             self._go_live(kind, call, form)
             return
         if isinstance(reply, Deferred):
@@ -112,7 +113,7 @@ class Connection(Protocol):
         if not self._closed:
             self._go_on()
 
-    def _go_live(self, kind: GoesLive | Streams | Subscribed, call: Call, form: Form) -> None:
+    def _go_live(self, kind: GoesLive | Monitors | Streams | Subscribed, call: Call, form: Form) -> None:
         """What came behind the command in the same packet is forgotten, as by Tile38."""
         self._send()
         if not form.streams:
@@ -121,6 +122,8 @@ class Connection(Protocol):
             self._live = FenceStream(self._node, self.transport, kind.search, call.json, form)
         elif isinstance(kind, Streams):
             self._live = LogStream(self._node, self.transport, kind.position)
+        elif isinstance(kind, Monitors):
+            self._live = MonitorStream(self._node, self.transport)
         else:
             self._live = Subscription(self._node, self.transport, call, form)
         if self._live is not None:

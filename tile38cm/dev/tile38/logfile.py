@@ -87,7 +87,7 @@ class LogFile:
                 return None
             total.update(data)
             position += len(data)
-        return "" if size == 0 else total.hexdigest()
+        return total.hexdigest()
 
     def load(self) -> Iterator[list[str]]:
         """Every command from the beginning; a torn last one is cut off.

@@ -132,6 +132,7 @@ class Node:
         self.clients: dict[int, Client] = {}
         self.watchers: set[Watcher] = set()
         self.readers: set[LogReader] = set()
+        self.monitors: set[Callable[[Call, Client], object]] = set()
         self.caught_up = self.caught_up_once = self.held = False
         self.leader_offset = 0
         self.on_follow: Callable[[], object] = lambda: None
@@ -220,6 +221,11 @@ class Node:
         for reader in list(self.readers):
             reader.message(channel, text)
         return self.hub.publish(channel, text)
+
+    def show(self, call: Call, client: Client) -> None:
+        """Tell those who watch of a command that was done, or tried."""
+        for told in list(self.monitors):
+            told(call, client)
 
     def flush(self) -> None:
         """Let the file have what the buffer has."""

@@ -80,6 +80,36 @@ class EventTests(NodeCase):
         self.assertEqual(listener("UNSUBSCRIBE a"), ["unsubscribe", "a", 2])
         self.assertEqual(self.ask("PUBLISH b x"), 1)
 
+    def test_monitor(self) -> None:
+        """Commands are shown as they came, but for secrets and nonsense; any command is the last."""
+        watching = self.memory.session()
+        self.assertEqual(watching("MONITOR x"), "-ERR wrong number of arguments for 'monitor' command")
+        self.assertEqual(watching("MONITOR"), "OK")
+        self.ask("set k i STRING", b'a "b"\\\r\n\x00\x7f\xc3\xa4\xff\xe2\x80\x8b')
+        for command in (
+            "SET k",
+            "NOPE",
+            "PING",
+            "AUTH x",
+            "CONFIG GET x",
+            "GET k none",
+            "FGET k none f",
+            "TIMEOUT 1 KEYS *",
+        ):
+            self.ask(command)
+        self.memory.session()("SUBSCRIBE a")
+        stamp = b"+1700000000.000000 [0 127.0.0.1:4711] "
+        shown = (
+            rb'"set" "k" "i" "STRING" "a \"b\"\\\r\n\x00\x7f' + b"\xc3\xa4" + rb'\xff\u200b"',
+            b'"GET" "k" "none"',
+            b'"FGET" "k" "none" "f"',
+            b'"KEYS" "*"',
+            b'"SUBSCRIBE" "a"',
+        )
+        self.assertEqual(watching.read(), b"".join(stamp + each + b"\r\n" for each in shown))
+        self.assertEqual(watching("QUIT"), "OK")
+        self.assertTrue(watching.transport.disconnecting)
+
     def test_hooks_kept(self) -> None:
         """Channels survive a restart, and end when their time is over."""
         self.ask("SETCHAN near EX 5 NEARBY fleet FENCE POINT 1 2 3")

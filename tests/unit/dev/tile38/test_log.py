@@ -62,6 +62,7 @@ class LogTests(NodeCase):
         self.ask("SET k i STRING x")
         log = self.memory.log()
         self.assertEqual(self.ask("AOFMD5 1 9"), md5(log[1:10]).hexdigest())
+        self.assertEqual(self.ask("AOFMD5 1 0"), md5().hexdigest())
         self.assertEqual(self.ask(f"AOFMD5 1 {len(log)}"), "-EOF")
 
     def test_shrink(self) -> None:
