@@ -21,7 +21,7 @@ from tile38cm.dev.tile38.scans import GoesLive
 from tile38cm.dev.tile38.text import to_text
 from tile38cm.wire.forms import Form
 from tile38cm.wire.requests import Answered, Request, RequestParser
-from tile38cm.wire.resp import bulk
+from tile38cm.wire.resp import Output, bulk, error
 
 #: The largest request. Bytes.
 REQUEST_MAX = 512 * 1024 * 1024
@@ -72,23 +72,24 @@ class Connection(Protocol):
             if isinstance(event, Request):
                 self._request(event)
             else:
-                said = event.reply if isinstance(event, Answered) else b"-%b\r\n" % event.text.encode()
-                self._out.append(said)
+                output: Output = "json" if self._client.json else "resp"
+                self._out.append(event.reply if isinstance(event, Answered) else error(event.text, output))
                 self._close()
         self._send()
 
     def _request(self, asked: Request) -> None:
         node, client, form = self._node, self._client, asked.form
-        chosen = node.options.json or form.output == "json" if client.json is None else client.json
+        if client.json is None:
+            client.json = node.options.json or form.output == "json"
         if not asked.args[0]:
             self._out.append(b"HTTP/1.1 500 Bad Request\r\nConnection: close\r\n\r\n")
             return
         password = None if form.password is None else to_text(form.password)
-        call = Call([to_text(arg) for arg in asked.args], chosen, password)
+        call = Call([to_text(arg) for arg in asked.args], client.json, password)
         client.last = node.reactor.seconds()
         node.counters.commands += 1
         if call.name == "quit":
-            self._out += [] if chosen else [b"+OK\r\n"]
+            self._out += [] if call.json else [b"+OK\r\n"]
             self._close()
             return
         try:

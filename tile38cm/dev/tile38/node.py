@@ -33,7 +33,7 @@ EXPIRE_EVERY, SYNC_EVERY = 0.2, 1.0
 class Client:
     """Who is at the other end of a connection.
 
-    @ivar json: What C{OUTPUT} chose, or C{None}.
+    @ivar json: What the first request's protocol or C{OUTPUT} chose; C{None} before that.
     @ivar port: Where a follower listens, by its own word.
     """
 

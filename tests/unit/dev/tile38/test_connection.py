@@ -21,17 +21,20 @@ class ProtocolTests(NodeCase):
         for at in range(len(MIXED)):
             client = self.memory.session()
             reply = client.raw(MIXED[:at]) + client.raw(MIXED[at:])
-            head, _, tail = reply.partition(b"+OK\r\n")
-            self.assertEqual(head, b"+PONG\r\n")
-            self.assertTrue(tail.startswith(b"$"), tail)
-            self.assertIn(b'{"ok":true,"object":"a b","elapsed":', tail)
-            self.assertTrue(tail.endswith(b"}\r\n$3\r\na b\r\n"), tail)
+            self.assertEqual(reply, b"+PONG\r\n+OK\r\n$9 $3\r\na b\r\n\r\n$3\r\na b\r\n")
+
+    def test_native_first(self) -> None:
+        """A connection that begins in the native protocol is told JSON in all, until it chooses otherwise."""
+        self.assertIn(b' {"ok":true,"ping":"pong","elapsed":', self.ask.raw(b"$4 PING\r\n"))
+        self.assertIn('{"ok":true,"ping":"pong","elapsed":', self.ask("PING"))
+        self.assertEqual(self.ask("OUTPUT resp"), "OK")
+        self.assertEqual(self.ask.raw(b"$4 PING\r\n"), b"$7 +PONG\r\n\r\n")
 
     def test_native_words(self) -> None:
         """A native line's JSON goes to its end."""
         line = b'SET k i OBJECT {"type": "Point", "coordinates": [1, 2]}'
         self.ask.raw(b"$%d %b\r\n" % (len(line), line))
-        self.assertEqual(self.ask("GET k i POINT"), ["2", "1"])
+        self.assertEqual(self.memory.session()("GET k i POINT"), ["2", "1"])
 
     def test_output(self) -> None:
         """JSON once it is chosen, errors as well."""
@@ -45,6 +48,8 @@ class ProtocolTests(NodeCase):
         """What is no request is said, and ends the connection."""
         self.assertIn(b"-Protocol error", self.ask.raw(encode_request([b"PING"]) + b"*1\r\n:5\r\n"))
         self.assertTrue(self.ask.transport.disconnecting)
+        told = self.memory.session().raw(b"$4 PING\r\n*1\r\n:5\r\n")
+        self.assertIn(b'\r\n{"ok":false,"err":"Protocol error: expected \'$\', got \':\'","elapsed":', told)
 
     def test_http(self) -> None:
         """A command in a path, and the end of the connection."""
