@@ -381,7 +381,8 @@ class RealConsul(Program):
     and C{start}, which then take about two seconds.  C{config} is merged into its
     configuration file (C{{"acl": {…}}}, C{{"session_ttl_min": "200ms"}}); C{token}
     is what the helpers here send.  Where there is no Consul it is the embedded agent,
-    which has no ACLs and keeps nothing: a test that needs them is skipped.
+    which takes no other setting than C{session_ttl_min} and keeps nothing: a test that
+    needs more is skipped.
     """
 
     name = "consul"
@@ -439,6 +440,9 @@ class RealConsul(Program):
         return [*self._program, "agent", *dev, "-config-file", str(self.config_file)]
 
     def _embedded_flags(self) -> list[str]:
+        lacking = self.config.keys() - {"session_ttl_min"}
+        if lacking:
+            raise SkipTest(f"the embedded Consul cannot be told of {', '.join(sorted(lacking))}: no real one")
         least = str(self.config.get("session_ttl_min", ""))
         return ["--session-ttl-min", str(int(least.removesuffix("ms")) / 1000)] if least else []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -33,6 +34,18 @@ class RequireTests(SynchronousTestCase):
         """A variable wins over whatever else could be found."""
         os.environ["CONSUL"] = sys.executable
         self.assertEqual(real.require("consul"), sys.executable)
+
+
+class EmbeddedConsulTests(SynchronousTestCase):
+    """What becomes of a test that needs more of Consul than the embedded one has."""
+
+    def test_skips(self) -> None:
+        """It is skipped, and says what it is about."""
+        self.patch(os, "environ", {"TILE38CM_EMBEDDED": "1"})
+        consul = real.RealConsul(directory=Path(self.mktemp()), config={"session_ttl_min": "200ms"})
+        self.assertEqual(consul.arguments()[-2:], ["--session-ttl-min", "0.2"])
+        consul.config["tls"] = {}
+        self.assertIn("cannot be told of tls", str(self.assertRaises(SkipTest, consul.arguments)))
 
 
 class WaitTests(SynchronousTestCase):
