@@ -26,6 +26,7 @@ from tile38cm.dev.consul_json import (
     DATACENTER,
     NODE,
     catalog_json,
+    check_json,
     entry_json,
     health_json,
     session_json,
@@ -279,6 +280,12 @@ class DevConsul:
     def agent_services(self, request: IRequest) -> bytes:
         found = self.services.services.values()
         return _json(request, {each.id: health_json(each, [])["Service"] for each in found})
+
+    @app.route("/v1/agent/checks", methods=["GET"])
+    def agent_checks(self, request: IRequest) -> bytes:
+        known = self.services.services.values()
+        found = [(each, check) for each in known for check in self.services.checks[each.id].values()]
+        return _json(request, {check.id: check_json(check, each) for each, check in found})
 
     @app.route("/v1/agent/service/register", methods=["PUT"])
     def register(self, request: IRequest) -> bytes:

@@ -42,7 +42,7 @@ def session_json(session: Session) -> dict[str, Any]:
 
 
 def check_json(check: Check, service: Service | None) -> dict[str, Any]:
-    """One check within C{health/service}."""
+    """One check within C{health/service} and C{agent/checks}."""
     return {
         "Node": NODE,
         "CheckID": check.id,
@@ -51,7 +51,24 @@ def check_json(check: Check, service: Service | None) -> dict[str, Any]:
         "Output": check.output,
         "ServiceID": service.id if service is not None else "",
         "ServiceName": service.name if service is not None else "",
+        "ServiceTags": list(service.tags) if service is not None else [],
+        "Type": "tcp" if check.tcp else "ttl" if check.ttl else "",
+        "Interval": _duration(check.interval),
+        "Timeout": _duration(check.timeout),
     }
+
+
+def _duration(seconds: float) -> str:
+    """As Go writes it; nothing for none."""
+    if not seconds:
+        return ""
+    if seconds < 1:
+        return f"{seconds * 1000:g}ms"
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [f"{hours:g}h"] if hours else []
+    parts += [f"{minutes:g}m"] if hours or minutes else []
+    return "".join([*parts, f"{rest:g}s"])
 
 
 _SERF = Check("serfHealth", "Serf Health Status", "passing", "Agent alive and reachable")

@@ -24,6 +24,8 @@ from tile38cm.dev.consul_changes import Changes, Reading
 
 #: Consul raises shorter intervals of TCP checks to this. Seconds.
 INTERVAL_MIN = 1.0
+#: How long a TCP check that says nothing else waits. Seconds.
+TIMEOUT = 10.0
 _STATUSES = ("passing", "warning", "critical")
 
 #: Host, port and time-out (seconds) to "does it take connections".
@@ -36,7 +38,7 @@ class Rejected(Exception):
 
 @frozen
 class Check:
-    """How one check stands; C{ttl} and C{interval} in seconds, 0 for "not of this kind"."""
+    """How one check stands; all times in seconds, 0 for "not of this kind" and "as usual"."""
 
     id: str
     name: str
@@ -45,7 +47,7 @@ class Check:
     ttl: float = 0.0
     tcp: str = ""
     interval: float = 0.0
-    timeout: float = 10.0
+    timeout: float = 0.0
     failures_before_critical: int = 1
 
 
@@ -185,7 +187,7 @@ class Services:
         failures = 0
         await deferLater(self._clock, random.uniform(0.0, interval))
         while True:
-            if await probe(host.strip("[]"), int(port), check.timeout):
+            if await probe(host.strip("[]"), int(port), check.timeout or TIMEOUT):
                 failures = 0
                 self._set(service_id, check.id, "passing", f"TCP connect {check.tcp}: Success")
             else:
@@ -230,7 +232,7 @@ def parse_seconds(text: Any) -> float:
         raise Rejected(f'time: invalid duration "{text}"') from None
 
 
-def _parse_check(service_id: str, number: int, given: dict[str, Any]) -> Check:
+def _parse_check(service_id: str, service: str, number: int, given: dict[str, Any]) -> Check:
     ttl = parse_seconds(given["TTL"]) if given.get("TTL") else 0.0
     tcp = str(given.get("TCP") or "")
     if tcp and not given.get("Interval"):
@@ -239,12 +241,12 @@ def _parse_check(service_id: str, number: int, given: dict[str, Any]) -> Check:
         raise Rejected("Invalid check: Interval and TTL cannot both be specified")
     return Check(
         id=str(given.get("CheckID") or f"service:{service_id}" + (f":{number}" if number > 1 else "")),
-        name=str(given.get("Name") or "Service check"),
+        name=str(given.get("Name") or f"Service '{service}' check"),
         status=str(given.get("Status") or "critical"),
         ttl=ttl,
         tcp=tcp,
         interval=parse_seconds(given["Interval"]) if given.get("Interval") else 0.0,
-        timeout=parse_seconds(given["Timeout"]) if given.get("Timeout") else 10.0,
+        timeout=parse_seconds(given["Timeout"]) if given.get("Timeout") else 0.0,
         failures_before_critical=max(1, int(given.get("FailuresBeforeCritical") or 1)),
     )
 
@@ -266,10 +268,11 @@ def parse_service(given: Any) -> tuple[Service, list[Check]]:
         raise Rejected("Missing service name")
     service_id = str(given.get("ID") or given["Name"])
     definitions = list(given.get("Checks") or []) + ([given["Check"]] if given.get("Check") else [])
-    checks = [_parse_check(service_id, number, each) for number, each in enumerate(definitions, 1)]
+    name = str(given["Name"])
+    checks = [_parse_check(service_id, name, number, each) for number, each in enumerate(definitions, 1)]
     service = Service(
         id=service_id,
-        name=str(given["Name"]),
+        name=name,
         address=str(given.get("Address") or ""),
         port=int(given.get("Port") or 0),
         tags=tuple(given.get("Tags") or ()),

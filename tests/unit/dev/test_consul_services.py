@@ -7,6 +7,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tile38cm.dev.consul_changes import Changes
+from tile38cm.dev.consul_json import check_json
 from tile38cm.dev.consul_services import Rejected, Services, parse_seconds, parse_service
 
 DEFINITION = {
@@ -96,6 +97,21 @@ class TcpCheckTests(SynchronousTestCase):
         services.register(*parse_service(DEFINITION | {"Checks": [check]}), True)
         self.rounds(10)
         self.assertEqual("passing", services.checks["w-1"]["tcp"].status)
+
+
+class ShownTests(SynchronousTestCase):
+    """Checks as Consul's JSON shows them."""
+
+    def test_kinds(self) -> None:
+        """What kind a check is, and how often it is done, in Go's durations."""
+        tcp = {"TCP": "h:1", "Interval": "90s", "Timeout": "300ms"}
+        _, checks = parse_service({"Name": "w", "Checks": [tcp, {"TTL": "2h"}, tcp | {"Interval": "61m"}]})
+        shown = [check_json(check, None) for check in checks]
+        self.assertEqual(
+            [(each["Type"], each["Interval"], each["Timeout"]) for each in shown],
+            [("tcp", "1m30s", "300ms"), ("ttl", "", ""), ("tcp", "1h1m0s", "300ms")],
+        )
+        self.assertEqual(shown[0]["Name"], "Service 'w' check")
 
 
 class ParseTests(SynchronousTestCase):
