@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.lab import PREFIX, TILE38_PORT, WRITER_PORT, Lab, Node, settled_lab
 from tests.integration.load import Load, fill
-from tests.real import RealTile38, wait_for
+from tests.real import RealTile38, require, wait_for
 from tile38cm.operate.ctl.commands import run
 
 #: Seconds between two writes of a client, to spare the machine.
@@ -311,6 +311,7 @@ class TagTests(OperationsCase):
 
     def test_tags(self) -> None:
         """nosync, noread, zone, priority and nofailover, each as it is meant."""
+        require("tile38")  # scripts, which the embedded one lacks, tell who answered
         with Lab(nodes=4) as lab:
             first, plain, aside, near = lab.nodes
             for node, flags in (
