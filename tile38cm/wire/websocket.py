@@ -91,4 +91,6 @@ class FrameParser(Fed):
             return None
         mask, payload = data[at : at + 4], data[at + 4 : end]
         self._start = self._next = end
-        return Frame(data[start] & 0x0F, bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload)))
+        # As numbers: byte by byte a frame of the largest size takes 5 ms, in which nobody else is served.
+        key = int.from_bytes((mask * (size // 4 + 1))[:size], "big")
+        return Frame(data[start] & 0x0F, (int.from_bytes(payload, "big") ^ key).to_bytes(size, "big"))
