@@ -27,7 +27,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 from unittest import SkipTest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -374,6 +374,10 @@ class RespClient:
         return data[:-2].decode(errors="surrogateescape")
 
 
+#: What of Consul is of no use here.
+NO_PORTS: Final = {"https": -1, "grpc": -1, "grpc_tls": -1, "dns": -1, "serf_wan": -1}
+
+
 class RealConsul(Program):
     """A single Consul server with Connect, ready for KV, sessions and leaf certificates.
 
@@ -421,9 +425,8 @@ class RealConsul(Program):
     def arguments(self) -> list[str]:
         if len(self._program) > 1:
             return [*self._program, "--port", str(self.port), *self._embedded_flags()]
-        off = {"https": -1, "grpc": -1, "grpc_tls": -1, "dns": -1, "serf_wan": -1}
         basis: dict[str, Any] = {
-            "ports": {**off, **self._ports},
+            "ports": {**NO_PORTS, **self._ports},
             "bind_addr": LOOPBACK,
             "client_addr": LOOPBACK,
             "node_name": "local",

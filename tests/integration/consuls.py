@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.integration.lab import Lab, Plan
-from tests.real import RealConsul, wait_for
+from tests.real import NO_PORTS, RealConsul, wait_for
 
 SERVERS = 3
 HTTP, SERF, RAFT = 8500, 8301, 8300
@@ -20,9 +20,8 @@ class ConsulServer(RealConsul):
     """One of several servers, at an address of its own; it is ready before there is a leader."""
 
     def __init__(self, host: str, peers: list[str], directory: Path) -> None:
-        off = {"https": -1, "grpc": -1, "grpc_tls": -1, "dns": -1, "serf_wan": -1}
         config: dict[str, Any] = {
-            "ports": {**off, "http": HTTP, "serf_lan": SERF, "server": RAFT},
+            "ports": {**NO_PORTS, "http": HTTP, "serf_lan": SERF, "server": RAFT},
             "bind_addr": host,
             "client_addr": host,
             "node_name": f"consul-{host.rsplit('.', 1)[1]}",

@@ -17,7 +17,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
-from tests.real import RealConsul, free_ports
+from tests.real import NO_PORTS, RealConsul, free_ports
 from tile38cm.coordination.consul import Unclear, consul_client
 from tile38cm.settings import Address, ConsulSettings
 
@@ -100,8 +100,13 @@ class TlsTests(AddressCase):
         self.client = make(real.directory, "client", self.authority)
         self.stranger = make(real.directory, "stranger", None)
         https, serf, rpc = free_ports(3)
-        off = {"grpc": -1, "grpc_tls": -1, "dns": -1, "serf_wan": -1}
-        real.config["ports"] = {**off, "http": real.port, "https": https, "serf_lan": serf, "server": rpc}
+        real.config["ports"] = {
+            **NO_PORTS,
+            "http": real.port,
+            "https": https,
+            "serf_lan": serf,
+            "server": rpc,
+        }
         files = {"cert_file": str(server.cert_file), "key_file": str(server.key_file)}
         real.config["tls"] = {"https": {**files, "ca_file": str(self.authority.cert_file), **tls}}
         real.start()
