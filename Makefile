@@ -14,7 +14,7 @@ help: ## This list
 
 # Compat mode puts the project's folder on the path; the usual import hook would hide the plugin from twist.
 define install
-@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 @echo "Installing into $(VENV) ..."
 @$(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[$(1)]'
 endef
