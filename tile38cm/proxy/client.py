@@ -38,6 +38,8 @@ from tile38cm.wire.resp3 import Nulls
 SHORT = 4096
 #: No transport gives more bytes at once.
 LARGEST_PACKET = 128 * 1024
+#: Seconds for a client to take what it was sent last, and for TLS's farewell.
+FAREWELL = 30
 _FRAMING = Command("", Class.REFUSED)
 _FULL = "ERR max number of clients reached"
 _NO_ROOM = "ERR too many large requests at once: the memory for all clients is used up"
@@ -97,6 +99,8 @@ class Client(Protocol):
         #: Nothing was asked yet.
         self._fresh = True
         self._closing = False
+        #: Since when it has been closing, as C{look} saw it.
+        self._closing_since: float | None = None
         #: The next packet may be looked at as a whole.
         self._plain = False
         #: It will be the rest of a request that began in an earlier one.
@@ -162,12 +166,21 @@ class Client(Protocol):
         if self._heard:
             self._heard, self.badge.heard = False, now
         conversation, limit = self._conversation, self._side.limits.idle_timeout
+        if self._closing:
+            self._end_farewell(now)
         if conversation is None or self._closing:
             return
         self._take_room(conversation)
         silent = now - max(self.badge.heard, self.badge.opened)
         if limit and silent >= limit and conversation.idle and not self._from_peer:
             self.finish()
+
+    def _end_farewell(self, now: float) -> None:
+        """Who takes nothing of what it was sent last, or never answers TLS's farewell, keeps no place here."""
+        if self._closing_since is None:
+            self._closing_since = now
+        elif now - self._closing_since >= FAREWELL:
+            self.transport.abortConnection()
 
     # -- IPushProducer: how fast the client takes replies
 

@@ -10,6 +10,7 @@ conversations, which pay for what they keep and give up in time.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 
 from attrs import define, field, frozen
@@ -44,7 +45,7 @@ class Coverage:
     gate: Gate
     clock: IReactorTime
     #: In the order of their answers, which is nearly that of their offsets.
-    _waiting: dict[Batch, _Answered] = field(factory=dict, init=False)
+    _waiting: OrderedDict[Batch, _Answered] = field(factory=OrderedDict, init=False)
     _kept: int = field(default=0, init=False)
     _look: IDelayedCall | None = field(default=None, init=False)
     #: The last batch that was there already at the look before.

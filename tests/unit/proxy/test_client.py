@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.unit.proxy.fakes import Bench, Caller, role
 from tile38cm.proxy import listener
+from tile38cm.proxy.client import FAREWELL
 from tile38cm.proxy.limits import Limits
 from tile38cm.proxy.session import Login
 from tile38cm.settings import Secret
@@ -264,6 +265,16 @@ class LimitTests(SynchronousTestCase):
         caller = bench.caller()
         bench.clock.pump([3600] * 30)
         self.assertFalse(caller.transport.disconnecting)
+
+    def test_farewell(self) -> None:
+        """Who does not let its connection be closed is cut off; it keeps its place no longer than that."""
+        bench = Bench()
+        caller = bench.caller()
+        caller.send("QUIT")
+        bench.clock.pump([1] * FAREWELL)
+        self.assertEqual((caller.transport.disconnecting, caller.transport.aborted), (True, False))
+        bench.clock.pump([1] * 2)
+        self.assertTrue(caller.transport.aborted)
 
     def test_all_together(self) -> None:
         """Large requests of all have a bound: who comes too late is told; when others end there is room."""
