@@ -176,7 +176,7 @@ class Client(Protocol):
             self.finish()
 
     def _end_farewell(self, now: float) -> None:
-        """Who takes nothing of what it was sent last, or never answers TLS's farewell, keeps no place here."""
+        """Who takes nothing of its last reply, or never answers TLS's farewell, keeps no place here."""
         if self._closing_since is None:
             self._closing_since = now
         elif now - self._closing_since >= FAREWELL:
