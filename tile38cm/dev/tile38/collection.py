@@ -118,6 +118,11 @@ class Collection:
         return sorted(found, key=lambda each: (each[0], each[1].id))
 
 
+def _sound(box: Box) -> bool:
+    """NaN, or sides the wrong way round, can be in no tree, nor be looked for there."""
+    return box[0] <= box[2] and box[1] <= box[3]
+
+
 class _Places:
     """An R-tree of boxes that lags behind until it is asked: what moves often is put in once."""
 
@@ -138,7 +143,7 @@ class _Places:
         for id in self._touched:
             self._refresh(self._tree, id, things.get(id))
         self._touched.clear()
-        if box[0] > box[2] or box[1] > box[3]:
+        if not _sound(box):
             return []
         return [self._ids[number] for number in self._tree.intersection(box)]
 
@@ -151,8 +156,7 @@ class _Places:
         if thing is None or not thing.geo.parts:
             return
         box = thing.geo.box
-        # NaN, or sides the wrong way round, can be in no tree.
-        if not (box[0] <= box[2] and box[1] <= box[3]):
+        if not _sound(box):
             return
         self._last += 1
         tree.insert(self._last, box)

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import TypeVar
 
 from attrs import frozen
+from shapely import GEOSException
 from twisted.internet.defer import Deferred
 
 from tile38cm.dev.tile38 import (
@@ -73,6 +74,9 @@ def answer(node: Node, call: Call, client: Client) -> Reply:
         return _checked(node, call, client)
     except Refusal as error:
         return call.error(str(error))
+    except (ArithmeticError, ValueError, GEOSException) as error:
+        node.log.warn("{name} was asked of places that are none: {error}", name=call.name, error=error)
+        return call.error("these places are none for an embedded node")
 
 
 def _checked(node: Node, call: Call, client: Client) -> Reply:

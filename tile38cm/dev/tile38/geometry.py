@@ -296,13 +296,13 @@ def apart(one: Geo, other: Geo) -> float:
 
 def _covers(outer: Figure, part: Figure) -> bool:
     try:
-        return bool(outer.covers(part))
+        return bool(shapely.covers(outer, part))  # no figure, as NaN makes none: no
     except shapely.GEOSException:  # a shape that crosses itself
         return False
 
 
 def _meet(one: Figure, other: Figure) -> bool:
     try:
-        return bool(one.intersects(other))
+        return bool(shapely.intersects(one, other))
     except shapely.GEOSException:
         return False

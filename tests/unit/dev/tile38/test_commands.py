@@ -235,6 +235,26 @@ class SearchTests(NodeCase):
             """
         )
 
+    def test_nowhere(self) -> None:
+        """Places that are none are answered."""
+        none = "'-ERR these places are none for an embedded node'"
+        self.script(
+            f"""
+            > SET fleet truck1 POINT 33 -112
+            'OK'
+            > WITHIN fleet IDS BOUNDS nan -115 -1 -115
+            [0, []]
+            > NEARBY fleet IDS POINT nan 1 1000
+            [0, []]
+            > TEST BOUNDS nan 1 2 3 INTERSECTS CIRCLE 1 1 100
+            0
+            > WITHIN fleet IDS CIRCLE nan 1 1000
+            {none}
+            > NEARBY fleet IDS POINT inf 1
+            {none}
+            """
+        )
+
 
 class NodeTests(NodeCase):
     """What is about the node."""
