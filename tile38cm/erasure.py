@@ -132,13 +132,7 @@ class Erasure:
         """This node serves again, or has given up: let the next one begin."""
         if self._has_turn:
             self._has_turn = False
-            self._tasks.start(self._give_back(), "ending the turn")
-
-    async def _give_back(self) -> None:
-        try:
-            await self._grounds.store.give_back(TURN)
-        except ConsulError as e:
-            self._log.info("the turn ends with the session: {e}", e=str(e))
+            self._tasks.start(self._grounds.store.give_back(TURN), "ending the turn")
 
     async def stop(self) -> None:
         """End."""

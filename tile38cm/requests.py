@@ -273,7 +273,8 @@ class Requests:
         means = self._means
         mine = means.state.now.shrunk == wanted
         if not self._leading():
-            if not mine and means.intake.attached:
+            # A log that is rewritten before it has caught up lacks what Tile38 waits for.
+            if not mine and await means.intake.level():
                 await self._shrink_here(wanted)
             return
         others = [m for m in means.view().members.values() if m.id != means.member]

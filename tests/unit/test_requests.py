@@ -39,12 +39,15 @@ class Link:
     """What a request sees of the intake."""
 
     def __init__(self) -> None:
-        self.attached = True
+        self.caught_up = True
         self.position = Position(1, 100)
         self.marks = 0
 
     def mark(self) -> None:
         self.marks += 1
+
+    async def level(self) -> bool:
+        return self.caught_up
 
 
 class RequestsCase(SynchronousTestCase):
@@ -386,10 +389,10 @@ class ShrinkTests(RequestsCase):
         self.wait(2)
         self.assertEqual(self.shrinks(), 1)
 
-    def test_not_attached(self) -> None:
-        """A follower that is not attached waits until it is."""
+    def test_not_caught_up(self) -> None:
+        """A follower that has not caught up waits until it has."""
         self.member.follow(status("A", "B"))
-        self.link.attached = False
+        self.link.caught_up = False
         self.ask("shrink", {"id": "s1"}, 2)
         self.assertEqual(self.shrinks(), 0)
 

@@ -98,6 +98,8 @@ class ClusterStore:
         self._member = member
         self._clock = clock
         self._session: str | None = None
+        #: Keys that are to be unlocked as soon as Consul can be reached.
+        self._owed: set[str] = set()
         #: The sessions of this run, and those that an earlier one has remembered.
         self.mine: set[str] = set()
         #: Told each session of this member before it is used.
@@ -196,6 +198,7 @@ class ClusterStore:
         while True:
             await pause(self._clock, SESSION_TTL / 3)
             try:
+                await self._unlock_owed()
                 if self._session is not None and not await self._consul.session_renew(self._session):
                     self._log.warn("the session in Consul has ended; a new one will be made")
                     self._session = None
@@ -250,6 +253,7 @@ class ClusterStore:
 
     async def take(self, name: str) -> bool:
         """Lock a key below the prefix with this member's session; fails with C{ConsulError}."""
+        self._owed.discard(name)
         return await self._lock(self.key(name), self._member.encode())
 
     async def _lock(self, key: str, value: bytes) -> bool:
@@ -262,9 +266,22 @@ class ClusterStore:
             raise
 
     async def give_back(self, name: str) -> None:
-        """Unlock a key that was taken; fails with C{ConsulError}."""
-        if self._session is not None:
-            await self._consul.put(self.key(name), b"", release=self._session)
+        """Unlock a key that was taken: now, or when Consul can be reached again.
+
+        The session lives on, so nobody else would ever get a key that is only left.
+        """
+        self._owed.add(name)
+        try:
+            await self._unlock_owed()
+        except ConsulError as e:
+            self._log.info("{name} is unlocked later: {e}", name=name, e=str(e))
+
+    async def _unlock_owed(self) -> None:
+        """Fails with C{ConsulError}; who takes such a key anew meanwhile keeps it."""
+        for name in list(self._owed):
+            if self._session is not None:
+                await self._consul.put(self.key(name), b"", release=self._session)
+            self._owed.discard(name)
 
     async def starts(self) -> int:
         """The highest count of its own starts that this member has noted; fails with C{ConsulError}.

@@ -33,6 +33,8 @@ SPARE = 4096
 STOP_TIMEOUT = 3.0
 #: Seconds between looks at the local Tile38 until it says that it has caught up.
 CAUGHT_UP_POLL = 0.02
+#: Bytes of one command without effect.
+MOST_PADDING = 256 * 1024
 
 
 class Intake:
@@ -324,13 +326,17 @@ class Intake:
         it was promised too much is made up by a command without effect.
         """
         while self.attached:
-            try:
-                if (await self._local.server()).caught_up:
-                    return
-            except Tile38Error:
-                pass  # "catching up to leader", until it has
+            if await self.level():
+                return
             await pause(self._clock, CAUGHT_UP_POLL)
             await self._pad()
+
+    async def level(self) -> bool:
+        """Whether Tile38 follows, and says that it has caught up."""
+        try:
+            return self.attached and (await self._local.server()).caught_up
+        except Tile38Error:
+            return False  # "catching up to leader", until it has
 
     async def _pad(self) -> None:
         if self._virtual.buffered:
@@ -340,7 +346,8 @@ class Intake:
         except Tile38Error:
             return
         if missing > 0 and self.attached:
-            self._virtual.write(pair(b"padding", b"." * missing))
+            # Much is missing if the log was rewritten meanwhile; so it comes in pieces.
+            self._virtual.write(pair(b"padding", b"." * min(missing, MOST_PADDING)))
 
     async def promote(self) -> int:
         """Have everything applied and follow nobody; returns where the log's new epoch begins.

@@ -16,6 +16,7 @@ from tile38cm.coordination.store import (
     REFUSED_RETRY,
     RETRY,
     SESSION_TTL,
+    ClusterStore,
     Rival,
     Settled,
     Told,
@@ -291,6 +292,31 @@ class SessionTests(StoreCase):
         self.assertNoResult(keeping)
         keeping.cancel()
         self.failureResultOf(keeping, CancelledError)
+
+    def turn(self) -> ClusterStore:
+        """A member gives its turn back while Consul is away; its session is kept."""
+        keeping = self.station.run(self.store.keep_session())
+        self.addCleanup(self.failureResultOf, keeping, CancelledError)
+        self.addCleanup(keeping.cancel)
+        self.assertTrue(self.successResultOf(self.station.run(self.store.take("turn"))))
+        self.weather.away = True
+        _ = self.station.run(self.store.give_back("turn"))
+        self.station.wait(SESSION_TTL)
+        self.weather.away = False
+        return self.station.store("C")
+
+    def test_given_back_later(self) -> None:
+        """The others get the turn when Consul is there again, though the session lives on."""
+        other = self.turn()
+        self.station.wait(SESSION_TTL)
+        self.assertTrue(self.successResultOf(self.station.run(other.take("turn"))))
+
+    def test_taken_again_meanwhile(self) -> None:
+        """Who takes it again before it was given back keeps it."""
+        other = self.turn()
+        self.assertTrue(self.successResultOf(self.station.run(self.store.take("turn"))))
+        self.station.wait(SESSION_TTL)
+        self.assertFalse(self.successResultOf(self.station.run(other.take("turn"))))
 
     def test_leave(self) -> None:
         """Who leaves frees its lock, its key and its session."""
