@@ -181,6 +181,26 @@ class EmbeddedRunTests(RunTests):
         self.assertIn('"id":"truck', next(told))
 
 
+class UnreadTests(SynchronousTestCase):
+    """The output goes nowhere any more, as with C{make run | head}."""
+
+    def test_stops(self) -> None:
+        """All is stopped, and nothing is left behind."""
+        run = subprocess.Popen(
+            [sys.executable, "-m", "tile38cm.dev.run", "--embedded", "--nodes", "1"],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        self.addCleanup(run.kill)
+        assert run.stdout is not None
+        with run.stdout:
+            found = next(filter(None, (re.search(FOLDER, line) for line in run.stdout)))
+        self.assertEqual(run.wait(PATIENCE), 0)
+        self.assertEqual(processes_of(found[1]), [])
+        self.assertFalse(Path(found[1]).exists())
+
+
 class MissingTests(SynchronousTestCase):
     """Nothing is started where something is missing."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import select
 import signal
 import sys
@@ -21,7 +22,12 @@ KEYS = "Type 'kill' for the leader's manager, 'kill n2' for a node's, 'show' for
 
 
 def _say(text: str = "") -> None:
-    print(text, flush=True)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Nobody reads any more: stop in order, as if asked to, and be quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        signal.raise_signal(signal.SIGTERM)
 
 
 def _event(text: str) -> None:
