@@ -31,6 +31,8 @@ def main(names: Sequence[str]) -> int:
     assert isinstance(result, Reporter)
     sys.stdout.flush()
     sys.stderr.flush()
+    for test in failed(result):
+        print(f"failed: {test}")
     print(closing_line(result), flush=True)
     return exit_code(result)
 
@@ -44,6 +46,12 @@ def closing_line(result: Reporter) -> str:
     """The counts as one line."""
     line = f"{_passed(result)} passed, {_failed(result)} failed"
     return f"{line}, {len(result.skips)} skipped" if result.skips else line
+
+
+def failed(result: Reporter) -> list[str]:
+    """The names of the tests that failed, for who sees only the end of a long run."""
+    wrong = [each[0] for each in (*result.failures, *result.errors, *result.unexpectedSuccesses)]
+    return sorted({str(test.id()) for test in wrong})
 
 
 def exit_code(result: Reporter) -> int:

@@ -17,7 +17,7 @@ from attrs import define, field, frozen
 
 from tests.chaos.world import Node, World, now
 from tests.cluster import PREFIX
-from tests.real import StartError
+from tests.real import ReplyError, StartError
 
 Say = Callable[[str], None]
 
@@ -62,7 +62,7 @@ class Striking:
         self.counts[kind.name] = self.counts.get(kind.name, 0) + 1
         try:
             await kind.strike(self)
-        except (OSError, StartError) as e:
+        except (OSError, ReplyError, StartError) as e:  # a server that still loads refuses
             self.say(f"{kind.name}: {type(e).__name__}: {e}")
 
     @contextlib.asynccontextmanager

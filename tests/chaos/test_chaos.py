@@ -14,6 +14,8 @@ MINUTES = float(os.environ.get("TILE38CM_CHAOS_MINUTES", "1.5"))
 SEED = int(os.environ.get("TILE38CM_CHAOS_SEED", "20"))
 #: Seconds for the start, for the cluster to settle in the end, and for the checks.
 BESIDES = 300
+#: So many lines at the end tell what a run without findings was.
+SUMMARY = 6
 
 
 class ChaosTests(TestCase):
@@ -34,7 +36,7 @@ class ChaosTests(TestCase):
             text=True,
             timeout=MINUTES * 60 + BESIDES,
         )
-        print(ended.stdout)
+        lines = ended.stdout.splitlines()
+        print("\n".join(lines if ended.returncode else lines[:1] + lines[-SUMMARY:]))
         if ended.returncode:
-            findings = [line for line in ended.stdout.splitlines() if "FOUND" in line]
-            self.fail("\n".join(findings or ended.stdout.splitlines()[-20:]))
+            self.fail("\n".join([line for line in lines if "FOUND" in line] or lines[-20:]))

@@ -8,7 +8,7 @@ from unittest import TestSuite
 from twisted.trial import unittest
 from twisted.trial.reporter import Reporter
 
-from tests.run import closing_line, exit_code, usually
+from tests.run import closing_line, exit_code, failed, usually
 
 
 class Examples(unittest.SynchronousTestCase):
@@ -46,6 +46,13 @@ class ClosingLineTests(unittest.SynchronousTestCase):
     def test_failures(self) -> None:
         """Failures and errors are failures."""
         self.assertEqual(self.outcome("good", "bad", "broken"), ("1 passed, 2 failed", 1))
+
+    def test_names(self) -> None:
+        """Each test that failed is named once."""
+        result = Reporter(StringIO())
+        TestSuite(Examples(name) for name in ("broken", "good", "bad", "bad")).run(result)
+        name = f"{__name__}.Examples"
+        self.assertEqual(failed(result), [f"{name}.bad", f"{name}.broken"])
 
     def test_nothing_ran(self) -> None:
         """A run in which nothing was tested fails."""
