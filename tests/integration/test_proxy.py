@@ -7,6 +7,7 @@ import re
 import resource
 import socket
 import time
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -248,6 +249,30 @@ class PressureTests(ProxyTestCase):
                 grown = _resident() - before
                 self.assertEqual(len(ask(opened, b"", count)), count)
             self.assertLess(grown, 90_000_000)
+
+        return self.threaded(run)
+
+    def test_never_whole(self) -> Deferred[None]:
+        """Of a reply of forty megabytes little is here at any time, also where it must be covered first."""
+        value, count = b"x" * 1_000_000, 40
+
+        def run() -> None:
+            with connection(self.tile38.port) as opened:
+                for number in range(count):
+                    ask(opened, encode_request([b"SET", b"k", b"%d" % number, b"STRING", value]), 1)
+            for port in (self.reader_port, self.writer_port):
+                with connection(port) as opened:
+                    tracemalloc.start()
+                    self.addCleanup(tracemalloc.stop)
+                    opened.sendall(commands(["SCAN k", "PING"]))
+                    came, end = 0, b""
+                    while not end.endswith(b"+PONG\r\n"):
+                        piece = opened.recv(1 << 16)
+                        came, end = came + len(piece), end[-8:] + piece
+                    most = tracemalloc.get_traced_memory()[1]
+                    tracemalloc.stop()
+                self.assertGreater(came, len(value) * count)
+                self.assertLess(most, 10_000_000)
 
         return self.threaded(run)
 

@@ -30,6 +30,8 @@ L{tile38cm.proxy.upstream}
     One connection to a server: prepared, written to, its replies told apart.
 L{tile38cm.proxy.coverage}
     Answered batches until the sync set has acknowledged them.
+L{tile38cm.proxy.flow}
+    Large replies while they come, and L{tile38cm.proxy.question}: what this node itself asks a side.
 L{tile38cm.proxy.sides}
     What makes W and R different, who waits there, draining.
 L{tile38cm.proxy.live}

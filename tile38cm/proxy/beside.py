@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from attrs import define
-from twisted.internet.interfaces import IDelayedCall
 
 from tile38cm.proxy.conversation import Conversation
 from tile38cm.proxy.exchange import Exchange
 from tile38cm.proxy.partners import Own, Target
-from tile38cm.proxy.port import Within
+from tile38cm.proxy.question import Question
 from tile38cm.proxy.sides import Side
 from tile38cm.wire.commands import Command
 from tile38cm.wire.forms import Form
@@ -62,40 +61,7 @@ class Beside(Side):
             told(reply or b"", problem if trouble is None else f"ERR {trouble}")
 
         # Also when it is known that all is not well: in turn, and only if there is a server.
-        _Question(self, output, answered).ask(
-            Exchange.of(Request(asked.args, asked.raw), command, self.clock.seconds())
-        )
-
-
-class _Question(Within):
-    """A conversation of one question."""
-
-    def __init__(self, side: Beside, output: Output, told: Callable[[bytes | None], None]) -> None:
-        self._told = told
-        self._conversation = Conversation(side, self, from_peer=False)
-        self._conversation.begin_with(output)
-        self._bound: IDelayedCall | None = side.clock.callLater(ANSWER_TIMEOUT, self._end, None)
-
-    def ask(self, exchange: Exchange) -> None:
-        """Ask; the answer comes later."""
-        self._conversation.ask(exchange)
-        self._conversation.proceed()
-
-    def _end(self, reply: bytes | None) -> None:
-        bound, self._bound = self._bound, None
-        if bound is None:
-            return
-        if bound.active():
-            bound.cancel()
-        self._conversation.end()
-        self._told(reply)
-
-    # -- Port
-
-    def deliver(self, data: bytes) -> None:
-        """The answer."""
-        self._end(data)
-
-    def cut(self) -> None:
-        """Half an answer is none."""
-        self._end(None)
+        question = Question(self.clock, ANSWER_TIMEOUT, answered)
+        conversation = Conversation(self, question, from_peer=False)
+        conversation.begin_with(output)
+        question.ask(conversation, Exchange.of(Request(asked.args, asked.raw), command, self.clock.seconds()))

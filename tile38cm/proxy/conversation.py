@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tile38cm.proxy.exchange import LARGE_REPLY, Exchange, Packet, State, Verdict
+from tile38cm.proxy.flow import Flow
 from tile38cm.proxy.line import Line
 from tile38cm.proxy.link import Link
 from tile38cm.proxy.passage import Passage
@@ -45,6 +46,7 @@ class Conversation:
         self._link = Link(side, self, from_peer)
         max_heavy = side.limits.max_heavy * (PEER_CLIENTS if from_peer else 1)
         self._passage = Passage(self._line, self._link, max_heavy)
+        self._flow = Flow(side, self._link, port, self._note_waiting)
         #: What C{OUTPUT} chose: for replies that go out now, and for requests that come in.
         self._output: Output = "resp"
         self._next_output: Output = "resp"
@@ -151,12 +153,13 @@ class Conversation:
     def client_full(self, full: bool) -> None:
         """Whether the client does not take its replies as fast as they come."""
         self._client_full = full
-        self._link.read(not full)
+        self._flow.read(not full)
         self.proceed()
 
     def end(self) -> None:
         """The client is gone, or its connection serves another purpose."""
         self._side.leave(self)
+        self._flow.forget()
         self._link.close()
         self._line.clear()
 
@@ -182,6 +185,7 @@ class Conversation:
             self._passage.live = None
             self._link.leave()
         if given_up:
+            self._flow.forget()
             self.proceed()
 
     def close_live(self) -> None:
@@ -201,6 +205,7 @@ class Conversation:
     def link_lost(self) -> None:
         """Judge what was under way, and begin again."""
         self._passage.live = None
+        self._flow.forget()
         queue = self._line.queue
         if queue and queue[0].begun:
             # Nothing that could follow would be understood.
@@ -250,13 +255,12 @@ class Conversation:
     def flows(self, exchange: Exchange, part: Callable[[], bytes]) -> None:
         """
         Pass on what is here of a large reply, so that it is never kept as a whole: on a
-        connection of the client's own, whose pace is the client's, and without a gate.
+        connection of the client's own, whose pace is the client's.
         """
         passage = self._passage
-        apart = passage.weight == APART and exchange is not passage.live and not self._link.sealed
+        apart = passage.weight == APART and exchange is not passage.live
         if apart and exchange.state is _SENT and exchange is self._line.queue[0] and exchange.form is RESP:
-            exchange.begun = True
-            self._port.deliver(part())
+            self._flow.comes(exchange, part, Conversation)
 
     def partly_replied(self, exchange: Exchange, replies: bytes) -> None:
         """What is here of a bundle's replies; the connection is lost, and they are judged then."""
@@ -367,7 +371,8 @@ class Conversation:
             return not (self._client_full or self._passage.live is not None)
         gate = self._side.gate
         if head.state is State.SENT:
-            return self._link.sealed and gate is not None and not gate.is_open()
+            shut = self._link.sealed and gate is not None and not gate.is_open()
+            return self._flow.waits or (shut and not head.begun)
         return head.batch is not None and (head.batch.offset is not None or not gate or not gate.is_open())
 
     def _regulate(self) -> None:

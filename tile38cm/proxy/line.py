@@ -147,7 +147,7 @@ class Line:
         queue = list(self.queue)
         self.queue.clear()
         for exchange in queue:
-            if exchange.arrived > before or exchange.state is State.SETTLED:
+            if exchange.arrived > before or exchange.state is State.SETTLED or exchange.begun:
                 self.queue.append(exchange)
                 continue
             singles = self._singles(exchange, exchange.state)

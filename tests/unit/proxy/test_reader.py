@@ -113,61 +113,6 @@ class ReaderTests(SynchronousTestCase):
         self.assertEqual(self.there.connections, [])
 
 
-class LargeReplyTests(SynchronousTestCase):
-    """Replies of megabytes go through in pieces"""
-
-    def setUp(self) -> None:
-        self.bench = Bench(reader=True)
-        self.caller = self.bench.caller()
-        self.caller.send("SCAN k", "PING")
-        self.server = self.bench.here.last
-        self.large = b"*2\r\n:0\r\n$200000\r\n" + b"x" * 200_000 + b"\r\n"
-
-    def test_in_pieces(self) -> None:
-        """What has come of it is with the client, before it is whole; what follows comes behind it."""
-        self.server.reply(self.large[:100_000])
-        self.assertEqual(self.caller.got(), self.large[:100_000])
-        self.server.reply(self.large[100_000:150_000])
-        self.assertEqual(self.caller.got(), self.large[100_000:150_000])
-        self.server.reply(self.large[150_000:] + b"+PONG\r\n")
-        self.assertEqual(self.caller.got(), self.large[150_000:] + b"+PONG\r\n")
-
-    def test_small_ones_are_whole(self) -> None:
-        """A reply that is not large yet may still be sent by another server."""
-        self.server.reply(self.large[:1000])
-        self.assertEqual(self.caller.got(), b"")
-        self.server.lose()
-        self.bench.clock.advance(1)
-        self.bench.here.last.reply(b"*0\r\n+PONG\r\n")
-        self.assertEqual(self.caller.got(), b"*0\r\n+PONG\r\n")
-
-    def test_broken(self) -> None:
-        """A server that is lost in the middle takes its client with it: no reply can follow half a one."""
-        self.server.reply(self.large[:100_000])
-        self.server.lose()
-        self.assertTrue(self.caller.transport.aborted)
-        self.assertEqual(self.bench.here.last, self.server)
-
-    def test_pace(self) -> None:
-        """A client that does not read stops its server."""
-        self.server.reply(self.large[:100_000])
-        self.caller.protocol.pauseProducing()
-        self.assertEqual(self.server.transport.producerState, "paused")
-        self.caller.protocol.resumeProducing()
-        self.assertEqual(self.server.transport.producerState, "producing")
-
-    def test_not_through_a_gate(self) -> None:
-        """What must be covered is released as a whole, since what covers it comes behind it."""
-        bench = Bench()
-        caller = bench.caller()
-        caller.send("SCAN k")
-        server = bench.here.last
-        server.reply(self.large[:100_000])
-        self.assertEqual(caller.got(), b"")
-        server.reply(self.large[100_000:] + role(1))
-        self.assertEqual(caller.got(), self.large)
-
-
 class ForwardTests(SynchronousTestCase):
     """Writes on R, where they are to go to the leader"""
 
