@@ -17,21 +17,14 @@ import resource
 import ssl
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
-from tests.integration.lab import WRITER_PORT, Lab
+from tests.integration.lab import WRITER_PORT, Lab, Manager
 
 PING, PONG = b"*1\r\n$4\r\nPING\r\n", b"+PONG\r\n"
 #: Seconds for all of them to be served.
 TIMEOUT = 120.0
 #: Descriptors beside those of the clients.
 SPARE = 200
-
-
-def resident(process: int) -> int:
-    """KiB of memory that a process has."""
-    status = Path(f"/proc/{process}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0])
 
 
 async def crowd(host: str, clients: int, tls: ssl.SSLContext | None) -> list[asyncio.StreamWriter]:
@@ -46,13 +39,13 @@ async def crowd(host: str, clients: int, tls: ssl.SSLContext | None) -> list[asy
     return list(await asyncio.wait_for(asyncio.gather(*(one() for _ in range(clients))), TIMEOUT))
 
 
-async def measure(host: str, process: int, clients: int, tls: ssl.SSLContext | None) -> None:
+async def measure(host: str, manager: Manager, clients: int, tls: ssl.SSLContext | None) -> None:
     """Print what it is about."""
-    before, began = resident(process), time.monotonic()
+    before, began = manager.resident(), time.monotonic()
     writers = await crowd(host, clients, tls)
     took = time.monotonic() - began
     await asyncio.sleep(1)
-    each = (resident(process) - before) / clients
+    each = (manager.resident() - before) / clients
     print(f"{clients} clients served in {took:.1f} s, {each:.1f} KiB for each idle one")
     for writer in writers:
         writer.transport.abort()
@@ -72,8 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with Lab(nodes=1, tls="connect" if given.tls else "off", lease="1s") as lab:
         lab.start()
         node = lab.wait_settled()
-        assert node.manager.process is not None
-        asyncio.run(measure(node.host, node.manager.process.pid, given.clients, lab.tls()))
+        asyncio.run(measure(node.host, node.manager, given.clients, lab.tls()))
 
 
 if __name__ == "__main__":

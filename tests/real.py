@@ -158,6 +158,12 @@ class Program:
         """Whether the process is there, be it answering or not."""
         return self.process is not None and self.process.poll() is None
 
+    def resident(self) -> int:
+        """KiB of memory that the process has."""
+        assert self.process is not None
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0])
+
     def arguments(self) -> list[str]:
         """The command line, for the ports chosen last."""
         raise NotImplementedError
@@ -342,6 +348,14 @@ class RespClient:
         """Write one command without reading its reply."""
         raw = [word if isinstance(word, bytes) else str(word).encode() for word in words]
         self._socket.sendall(b"*%d\r\n" % len(raw) + b"".join(b"$%d\r\n%s\r\n" % (len(r), r) for r in raw))
+
+    def raw(self, data: bytes) -> None:
+        """Write bytes that may be no command."""
+        self._socket.sendall(data)
+
+    def piece(self, most: int) -> int:
+        """Take some bytes of what comes, at most so many; how many there were, 0 at the end."""
+        return len(self._file.read1(most))
 
     def command(self, *words: str | bytes | int | float) -> Reply:
         """Write one command and read its reply.
