@@ -123,6 +123,13 @@ class Node:
         """Its name in the cluster."""
         return f"node{self.number}"
 
+    def watched(self) -> bool:
+        """Whether its manager runs, has found its place since it was started, and has its Tile38."""
+        log = self.manager.text()
+        began, placed = log.rfind('"message": "tile38cm '), log.rfind(': started"')
+        lost, there = log.rfind("the local Tile38 does not answer"), log.rfind("the local Tile38 answers")
+        return self.manager.running and began < placed and lost < there
+
     def direct(self, *words: str | int) -> Reply:
         """One command to its own Tile38."""
         return self.tile38.command(*words, timeout=60)
