@@ -1,5 +1,5 @@
 """
-Sending at once where that is possible.
+Sending at once where that is possible, and reading much at once where it is worth it.
 
 Twisted's C{transport.write} keeps the bytes, registers the socket for
 writing, and sends when the next poll says so: three system calls and a turn
@@ -14,6 +14,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 from twisted.internet.tcp import Connection
+
+#: Bytes read at once from a connection that is for large replies: with a quarter of that they come at two
+#: thirds of the speed.
+WIDE = 256 * 1024
 
 
 class Writable(Protocol):
@@ -57,3 +61,9 @@ def sender(transport: Writable) -> Callable[[bytes], bool | None]:
         return False
 
     return send
+
+
+def widen(transport: Writable) -> None:
+    """Have more bytes read at once; over TLS and in tests it is as many as ever."""
+    if isinstance(transport, Connection):
+        transport.bufferSize = WIDE

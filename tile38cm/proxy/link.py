@@ -192,7 +192,7 @@ class Link:
         if own is None:
             origin = self._side.origin
             steps = preparation(target, origin.password, output, origin.leading)
-            own = self._own = Upstream(self, target, steps, origin.coverage, origin.clock)
+            own = self._own = Upstream(self, target, steps, origin.coverage, origin.clock, wide=True)
             self._own_output = output
             self.chosen = own
             # As with lanes.

@@ -23,7 +23,7 @@ from tile38cm.proxy.coverage import Coverage, keep
 from tile38cm.proxy.exchange import LARGE_REPLY, Asker, Batch, Exchange, Verdict
 from tile38cm.proxy.partners import Target, Wire
 from tile38cm.proxy.preparation import ROLE, Step
-from tile38cm.sending import sender
+from tile38cm.sending import sender, widen
 from tile38cm.turns import soon
 from tile38cm.wire.commands import Class
 from tile38cm.wire.replies import BadReply, ReplyParser, leader_offset
@@ -47,6 +47,7 @@ class Upstream(Protocol):
     The connection itself; C{open} it once.
 
     @param coverage: what replies pass, if this is the local server of a leader.
+    @param wide: large replies are expected.
     """
 
     transport: Wire  # type: ignore[assignment]  # ITransport lacks what all transports have
@@ -58,8 +59,10 @@ class Upstream(Protocol):
         steps: Sequence[Step],
         coverage: Coverage | None,
         clock: IReactorTime,
+        wide: bool = False,
     ) -> None:
         self.target = target
+        self._wide = wide
         self._coverage = coverage if target.local else None
         self.gate = None if self._coverage is None else self._coverage.gate
         #: Requests may be sent.
@@ -169,6 +172,8 @@ class Upstream(Protocol):
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)
             transport.setTcpKeepAlive(True)
+        if self._wide:
+            widen(transport)
         transport.registerProducer(self, True)
         self._out = sender(transport)
         if self._steps:
