@@ -15,7 +15,7 @@ from tile38cm.dev.tile38.calls import Call
 from tile38cm.dev.tile38.commands import answer
 from tile38cm.dev.tile38.live import FenceStream, Live, LogStream, Subscription
 from tile38cm.dev.tile38.monitor import Monitors, MonitorStream
-from tile38cm.dev.tile38.node import Client, Node
+from tile38cm.dev.tile38.node import SLICE, Client, Node
 from tile38cm.dev.tile38.replication import Streams
 from tile38cm.dev.tile38.scans import GoesLive
 from tile38cm.dev.tile38.text import to_text
@@ -37,6 +37,8 @@ class Connection(Protocol):
         self._requests = RequestParser(REQUEST_MAX, http=node.options.http)
         self._out: list[bytes] = []
         self._waiting: Deferred[bytes] | None = None
+        #: There is more to do, in another turn.
+        self._later = False
         self._live: Live | None = None
         self._closed = False
 
@@ -61,11 +63,14 @@ class Connection(Protocol):
             self._live.received(data)
             return
         self._requests.feed(data)
-        self._go_on()
+        if not self._later:
+            self._go_on()
 
     def _go_on(self) -> None:
-        """Do all requests that are there, then let the log and the client have what comes of them."""
-        while self._waiting is None and self._live is None and not self._closed:
+        """Do requests that are there, then let the log and the client have what comes of them."""
+        for _ in range(SLICE):
+            if self._waiting is not None or self._live is not None or self._closed:
+                break
             event = self._requests.next()
             if event is None:
                 break
@@ -75,7 +80,17 @@ class Connection(Protocol):
                 output: Output = "json" if self._client.json else "resp"
                 self._out.append(event.reply if isinstance(event, Answered) else error(event.text, output))
                 self._close()
+        else:
+            self._later = True
+            self.transport.pauseProducing()
+            self._node.reactor.callLater(0, self._resume)
         self._send()
+
+    def _resume(self) -> None:
+        self._later = False
+        if not self._closed:
+            self.transport.resumeProducing()
+            self._go_on()
 
     def _request(self, asked: Request) -> None:
         node, client, form = self._node, self._client, asked.form

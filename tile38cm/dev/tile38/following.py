@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from tile38cm.dev.tile38.calls import Refusal
 from tile38cm.dev.tile38.logfile import Damaged, commands
-from tile38cm.dev.tile38.node import Node
+from tile38cm.dev.tile38.node import SLICE, Node
 from tile38cm.dev.tile38.text import to_bytes, to_text
 from tile38cm.wire.resp import encode_request
 
@@ -27,8 +27,6 @@ BLOCK = 512 * 1024
 BUFFER = 10 * 1024
 #: Seconds for a connection, and between two tries.
 CONNECT, AGAIN = 2.0, 1.0
-#: Commands done before others have their turn.
-SLICE = 500
 
 
 class Unfit(Exception):

@@ -27,6 +27,9 @@ from tile38cm.dev.tile38.shrinking import snapshot
 VERSION = "1.37.0-embedded"
 #: Seconds between two looks for what has ended, and between two looks at the buffer of the log.
 EXPIRE_EVERY, SYNC_EVERY = 0.2, 1.0
+#: Commands of one connection before the others have their turn: some ten milliseconds, so that who asks
+#: whether the node lives is answered in time, also under load.
+SLICE = 100
 
 
 @define(eq=False)

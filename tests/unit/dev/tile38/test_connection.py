@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.unit.dev.tile38.bench import NodeCase
+from tile38cm.dev.tile38.node import SLICE
 from tile38cm.wire.resp import encode_request
 
 MIXED = (
@@ -73,3 +74,15 @@ class ProtocolTests(NodeCase):
         self.assertEqual(self.ask("CLIENT KILL ID 2"), "OK")
         self.reactor.advance(0)
         self.assertTrue(other.transport.disconnected)
+
+    def test_others_have_their_turn(self) -> None:
+        """A long pipeline is done in slices, in order; who asks meanwhile is answered."""
+        count = 2 * SLICE + 1
+        got = self.ask.raw(b"".join(encode_request([b"ECHO", b"%d" % number]) for number in range(count)))
+        self.assertEqual((got.count(b"$"), self.ask.transport.producerState), (SLICE, "paused"))
+        self.assertEqual(self.memory.session()("PING"), "PONG")
+        for _ in range(3):
+            self.reactor.advance(0)
+        got += self.ask.read()
+        expected = b"".join(b"$%d\r\n%d\r\n" % (len(str(number)), number) for number in range(count))
+        self.assertEqual((got, self.ask.transport.producerState), (expected, "producing"))
