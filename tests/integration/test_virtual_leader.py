@@ -58,7 +58,7 @@ async def until(probe: Callable[[], Awaitable[bool]], what: str, timeout: float 
 class VirtualLeaderCase(TestCase):
     """A Tile38, its client, and a virtual leader in front of it."""
 
-    timeout = 60
+    timeout = 120
     password: str | None = None
 
     async def setUp(self) -> None:  # type: ignore[override]  # trial waits for it
@@ -442,7 +442,7 @@ class SplicedTests(VirtualLeaderCase):
             log.look()
             return log.pos == size and await self.local.log_size() == size
 
-        await until(level, f"{size} bytes ({log.splices} splices)", 20.0)
+        await until(level, f"{size} bytes ({log.splices} splices)", 60.0)
         self.assertEqual(self.log(), Path(leader.directory, "appendonly.aof").read_bytes())
         self.assertEqual(self.lost, [])
         self.assertGreater(log.messages, 100)
