@@ -46,7 +46,7 @@ class Conversation:
         self._link = Link(side, self, from_peer)
         max_heavy = side.limits.max_heavy * (PEER_CLIENTS if from_peer else 1)
         self._passage = Passage(self._line, self._link, max_heavy)
-        self._flow = Flow(side, self._link, port, self._note_waiting)
+        self._flow = Flow(side, self._line, self._link, port, self._note_waiting)
         #: What C{OUTPUT} chose: for replies that go out now, and for requests that come in.
         self._output: Output = "resp"
         self._next_output: Output = "resp"
@@ -158,8 +158,9 @@ class Conversation:
 
     def end(self) -> None:
         """The client is gone, or its connection serves another purpose."""
-        self._side.leave(self)
+        # Which may wait once more, so before the side forgets who waits.
         self._flow.forget()
+        self._side.leave(self)
         self._link.close()
         self._line.clear()
 
@@ -167,7 +168,10 @@ class Conversation:
 
     def look_again(self) -> None:
         """The routes changed; what was sent to a server that is the wrong one now is lost with it."""
-        if self._link.reroute():
+        if self._line.begun and self._link.astray:
+            # The rest of a reply that has begun is as good as its beginning: it ends first.
+            self._link.retire()
+        elif self._link.reroute():
             self.proceed()
         else:
             self.link_lost()
@@ -206,8 +210,7 @@ class Conversation:
         """Judge what was under way, and begin again."""
         self._passage.live = None
         self._flow.forget()
-        queue = self._line.queue
-        if queue and queue[0].begun:
+        if self._line.begun:
             # Nothing that could follow would be understood.
             self._port.cut()
             return
@@ -222,7 +225,7 @@ class Conversation:
         queue = line.queue
         if exchange.state is not _SENT or not exchange.bundled or queue[0] is not exchange:
             return False
-        if len(reply) > LARGE_REPLY or (exchange.batch is None and line.word in reply):
+        if len(reply) > LARGE_REPLY or (exchange.batch is None and (exchange.begun or line.word in reply)):
             return False
         queue.popleft()
         count = exchange.count

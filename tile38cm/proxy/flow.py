@@ -16,6 +16,7 @@ from collections.abc import Callable
 from functools import partial
 
 from tile38cm.proxy.exchange import Exchange, State
+from tile38cm.proxy.line import Line
 from tile38cm.proxy.link import Link
 from tile38cm.proxy.port import Port
 from tile38cm.proxy.question import Asked, Question
@@ -35,10 +36,11 @@ class Flow:
     @param changed: told when C{waits} has changed.
     """
 
-    __slots__ = ("_changed", "_link", "_port", "_question", "_side", "_wanted")
+    __slots__ = ("_changed", "_line", "_link", "_port", "_question", "_side", "_wanted")
 
-    def __init__(self, side: Side, link: Link, port: Port, changed: Callable[[], None]) -> None:
+    def __init__(self, side: Side, line: Line, link: Link, port: Port, changed: Callable[[], None]) -> None:
         self._side = side
+        self._line = line
         self._link = link
         self._port = port
         self._changed = changed
@@ -68,10 +70,12 @@ class Flow:
         @param part: takes what there is.
         @param open_aside: makes a conversation with a side.
         """
-        if exchange.begun or not self._link.sealed:
-            exchange.begun = True
+        if exchange.begun:
             self._port.deliver(part())
-        elif self._question is None and not exchange.command.leader:
+        elif not self._link.sealed:
+            self._begin(exchange, part)
+        elif self._question is None and not (exchange.command.leader or self._side.draining):
+            # In a drain no question would be sent, and the drain would wait for this reply.
             clock = self._side.clock
             answered = partial(self._answered, exchange, part)
             # The client is answered before: both wait by the same rules, and it has waited longer.
@@ -88,10 +92,12 @@ class Flow:
 
     def _answered(self, exchange: Exchange, part: Callable[[], bytes], reply: bytes | None) -> None:
         if reply == _PONG and exchange.state is State.SENT:
-            # The offset that comes behind it says nothing more of it.
-            exchange.begun, exchange.batch = True, None
-            self._port.deliver(part())
+            self._begin(exchange, part)
         self._turn(None)
+
+    def _begin(self, exchange: Exchange, part: Callable[[], bytes]) -> None:
+        self._line.begin(exchange)
+        self._port.deliver(part())
 
     def _turn(self, question: Question | None) -> None:
         self._question = question

@@ -71,7 +71,21 @@ class Line:
         """It is under way no more, if it was."""
         if exchange.state is State.SENT or exchange.state is State.ANSWERED:
             self.heavy -= exchange.heavy
-            self._side.landed(exchange.count)
+            if not exchange.begun:
+                self._side.landed(exchange.count)
+
+    def begin(self, exchange: Exchange) -> None:
+        """
+        Its client gets the reply from now on, whatever becomes of the lead: nothing
+        that comes can cover it better, and nobody waits for the client's pace.
+        """
+        self._side.landed(exchange.count)
+        exchange.begun, exchange.batch = True, None
+
+    @property
+    def begun(self) -> bool:
+        """Whether the client has the beginning of a reply, and not its end."""
+        return bool(self.queue) and self.queue[0].begun
 
     @property
     def under_way(self) -> bool:
@@ -147,6 +161,7 @@ class Line:
         queue = list(self.queue)
         self.queue.clear()
         for exchange in queue:
+            # A reply that has begun can only be gone on with.
             if exchange.arrived > before or exchange.state is State.SETTLED or exchange.begun:
                 self.queue.append(exchange)
                 continue

@@ -78,6 +78,11 @@ class Link:
         """Where requests belong now; C{None}: nowhere."""
         return self._side.pick(self._target, self._failed, self._from_peer)
 
+    @property
+    def astray(self) -> bool:
+        """Whether requests belong elsewhere than to the server in use."""
+        return self._target is not None and self.server != self._target
+
     def reroute(self) -> bool:
         """
         The routes changed: leave a server that is not the right one any more.
@@ -86,7 +91,7 @@ class Link:
         """
         self._failed.clear()
         self._stop_pause()
-        if self._target is not None and self.server != self._target:
+        if self.astray:
             self.leave()
         return self.chosen is not None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.unit.proxy.fakes import Bench, Connected, FakeTarget, role
@@ -129,6 +130,42 @@ class CoveredTests(SynchronousTestCase):
         self.caller.lose()
         lane.reply(b"+PONG\r\n" + role(5))
         self.assertEqual((self.bench.side.in_flight, self.bench.side.waiting), (0, 0))
+
+    def test_client_gone_behind_a_shut_gate(self) -> None:
+        """Nothing of it stays."""
+        self.asked()
+        self.bench.gate.change(opened=False)
+        self.caller.lose()
+        self.assertEqual((self.bench.side.in_flight, self.bench.side.waiting), (0, 0))
+
+    def test_drain_before(self) -> None:
+        """In a drain nothing more is sent, so what covers the reply comes behind it, as with small ones."""
+        drained = Deferred.fromCoroutine(self.bench.writer.drain(3.0))
+        self.server.reply(self.large[:100_000])
+        self.assertEqual(self.server.transport.producerState, "producing")
+        self.server.reply(self.large[100_000:] + b"$1\r\nx\r\n" + role(5))
+        self.assertEqual(self.caller.got(), self.large + b"$1\r\nx\r\n")
+        self.assertTrue(self.successResultOf(drained))
+
+    def test_switchover_in_the_middle(self) -> None:
+        """Who reads slowly delays no switchover, has the reply whole, and asks the next thing elsewhere."""
+        caller = self.bench.caller()
+        caller.send("SCAN k")
+        server = self.bench.here.last
+        server.reply(self.large[:100_000])
+        self.bench.here.last.reply(b"+PONG\r\n" + role(5))
+        self.caller.lose()
+        self.assertTrue(self.successResultOf(Deferred.fromCoroutine(self.bench.writer.drain(3.0))))
+        there = FakeTarget(local=False, clock=self.bench.clock)
+        self.bench.routes.change(leader=there)
+        self.bench.writer.resume()
+        caller.send("GET k i")
+        self.assertEqual((caller.transport.aborted, there.connections), (False, []))
+        server.reply(self.large[100_000:] + role(5))
+        self.assertEqual(caller.got(), self.large)
+        there.last.reply(b"$1\r\nx\r\n")
+        self.assertEqual(caller.got(), b"$1\r\nx\r\n")
+        self.assertEqual(self.bench.side.in_flight, 0)
 
     def test_may_write(self) -> None:
         """What may have changed something is released when its own offset is covered."""
