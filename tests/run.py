@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 from unittest import TestSuite
 
 from twisted.trial.reporter import Reporter, TreeReporter
@@ -50,8 +51,7 @@ def closing_line(result: Reporter) -> str:
 
 def failed(result: Reporter) -> list[str]:
     """The names of the tests that failed, for who sees only the end of a long run."""
-    wrong = [each[0] for each in (*result.failures, *result.errors, *result.unexpectedSuccesses)]
-    return sorted({str(test.id()) for test in wrong})
+    return sorted({str(each[0].id()) for each in _wrong(result)})
 
 
 def exit_code(result: Reporter) -> int:
@@ -64,7 +64,11 @@ def _passed(result: Reporter) -> int:
 
 
 def _failed(result: Reporter) -> int:
-    return len(result.failures) + len(result.errors) + len(result.unexpectedSuccesses)
+    return len(_wrong(result))
+
+
+def _wrong(result: Reporter) -> list[Any]:
+    return [*result.failures, *result.errors, *result.unexpectedSuccesses]
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from tests.real import ReplyError
 IDS = 2000
 #: Objects of the collection that is read as a whole, and bytes of each.
 LARGE, SIZE = 300, 10_000
-#: Seconds that a fence or a subscription is open.
+#: Seconds that a fence is open.
 LISTENING = 3.0
 
 
