@@ -22,8 +22,8 @@ from tests.real import ReplyError, StartError
 Say = Callable[[str], None]
 
 
-#: Seconds in which a manager has seen what became of its Tile38's log.
-WATCH = 2.0
+#: Seconds in which a manager has seen what became of its Tile38's log, on a machine that others keep busy.
+WATCH = 5.0
 
 
 @frozen
@@ -301,7 +301,7 @@ async def _shrink(s: Striking) -> None:
     node = s.node()
     async with s.taken(node.id) as free:
         # A log that is rewritten while nobody watches it proves nothing, and if it was the last
-        # one that counted an operator must decide.  So its manager has the time to look before and behind.
+        # one that counted an operator must decide.  So its manager has the time to look, before and after.
         if not free:
             return
         await asyncio.sleep(WATCH)

@@ -29,6 +29,8 @@ from tests.cluster import PREFIX, READER_PORT, TILE38_PORT, WRITER_PORT, flags_o
 from tests.real import ROOT, RealConsul, RealTile38, Reply, free_ports
 
 CONSUL_PORT = 8500
+#: Seconds until what an ended manager printed has been copied.
+COPY_TIMEOUT = 10.0
 #: Larger than any log of a run.
 ALL = 100_000_000
 
@@ -47,6 +49,8 @@ class Manager:
         self.process: subprocess.Popen[bytes] | None = None
         #: When it was killed, each time.
         self.deaths: list[float] = []
+        #: Where in the log what this process says begins.
+        self._since = 0
         self._copying: threading.Thread | None = None
         self._frozen_since: float | None = None
 
@@ -58,6 +62,9 @@ class Manager:
     def start(self) -> None:
         """Start it; does not wait for anything."""
         assert not self.running
+        if self._copying is not None:
+            self._copying.join(COPY_TIMEOUT)  # what the last process said is not this one's
+        self._since = len(self.text())
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "twisted", "tile38cm", *self._flags],
@@ -101,6 +108,10 @@ class Manager:
         """All that it has logged."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
+    def said(self) -> str:
+        """What it has logged since it was last started; a busy machine starts one in ten seconds."""
+        return self.text()[self._since :]
+
 
 def _copy(source: IO[bytes], log: Path) -> None:
     with source, open(log, "ab", buffering=0) as target:
@@ -125,10 +136,9 @@ class Node:
 
     def watched(self) -> bool:
         """Whether its manager runs, has found its place since it was started, and has its Tile38."""
-        log = self.manager.text()
-        began, placed = log.rfind('"message": "tile38cm '), log.rfind(': started"')
+        log = self.manager.said()
         lost, there = log.rfind("the local Tile38 does not answer"), log.rfind("the local Tile38 answers")
-        return self.manager.running and began < placed and lost < there
+        return self.manager.running and ': started"' in log and lost < there
 
     def direct(self, *words: str | int) -> Reply:
         """One command to its own Tile38."""
