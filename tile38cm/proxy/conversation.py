@@ -168,6 +168,8 @@ class Conversation:
 
     def look_again(self) -> None:
         """The routes changed; what was sent to a server that is the wrong one now is lost with it."""
+        if self._line.begun and self._side.draining:
+            self._line.take_back()
         if self._line.begun and self._link.astray:
             # The rest of a reply that has begun is as good as its beginning: it ends first.
             self._link.retire()

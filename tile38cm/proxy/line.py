@@ -111,6 +111,14 @@ class Line:
         exchange.hold_again()
         self._replace(exchange, self._singles(exchange, State.HELD))
 
+    def take_back(self) -> None:
+        """Behind a reply that has begun: what only reads is held again, so that nobody waits for its answer."""
+        for exchange in list(self.queue)[1:]:
+            sent = exchange.state is State.SENT or exchange.state is State.ANSWERED
+            if sent and not exchange.command.leader:
+                self.kept -= len(exchange.reply)
+                self.not_sent(exchange)
+
     def lose(self) -> None:
         """The server is gone: judge what was under way; what can be sent again is held, in order."""
         queue = list(self.queue)

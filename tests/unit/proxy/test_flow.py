@@ -167,6 +167,44 @@ class CoveredTests(SynchronousTestCase):
         self.assertEqual(caller.got(), b"$1\r\nx\r\n")
         self.assertEqual(self.bench.side.in_flight, 0)
 
+    def test_drain_in_the_middle(self) -> None:
+        """What was asked behind it and only reads is asked elsewhere, since nobody waits for the client's pace."""
+        self.asked().reply(b"+PONG\r\n" + role(5))
+        self.caller.got()
+        self.assertTrue(self.successResultOf(Deferred.fromCoroutine(self.bench.writer.drain(3.0))))
+        there = FakeTarget(local=False, clock=self.bench.clock)
+        self.bench.routes.change(leader=there)
+        self.bench.writer.resume()
+        self.server.reply(self.large[100_000:] + b"$3\r\nold\r\n" + role(5))
+        self.assertEqual(self.caller.got(), self.large[100_000:])
+        there.last.reply(b"$3\r\nnew\r\n")
+        self.assertEqual((self.caller.got(), self.bench.side.in_flight), (b"$3\r\nnew\r\n", 0))
+
+    def test_drain_given_up(self) -> None:
+        """The leader stays: what was taken back is asked there once more, and answered once."""
+        self.asked().reply(b"+PONG\r\n" + role(5))
+        self.caller.got()
+        self.assertTrue(self.successResultOf(Deferred.fromCoroutine(self.bench.writer.drain(3.0))))
+        self.bench.writer.resume()
+        self.server.reply(self.large[100_000:] + b"$1\r\nx\r\n" + role(5))
+        self.server.reply(b"$1\r\nx\r\n" + role(5))
+        self.assertEqual(self.caller.got(), self.large[100_000:] + b"$1\r\nx\r\n")
+        self.assertEqual(self.bench.side.in_flight, 0)
+
+    def test_drain_with_a_write_behind(self) -> None:
+        """A write that was sent has to be waited for."""
+        caller = self.bench.caller()
+        caller.send("SCAN k", "SET k i STRING x")
+        server = self.bench.here.last
+        server.reply(self.large[:100_000])
+        self.bench.here.last.reply(b"+PONG\r\n" + role(5))
+        self.caller.lose()
+        drained = Deferred.fromCoroutine(self.bench.writer.drain(3.0))
+        self.assertNoResult(drained)
+        server.reply(self.large[100_000:] + b"+OK\r\n" + role(5))
+        self.assertTrue(self.successResultOf(drained))
+        self.assertEqual(caller.got(), self.large + b"+OK\r\n")
+
     def test_may_write(self) -> None:
         """What may have changed something is released when its own offset is covered."""
         bench = Bench()
