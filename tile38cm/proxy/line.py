@@ -112,7 +112,7 @@ class Line:
         self._replace(exchange, self._singles(exchange, State.HELD))
 
     def take_back(self) -> None:
-        """Behind a reply that has begun: what only reads is held again, so that nobody waits for its answer."""
+        """Behind a reply that has begun: hold what only reads again, so that nobody waits for its answer."""
         for exchange in list(self.queue)[1:]:
             sent = exchange.state is State.SENT or exchange.state is State.ANSWERED
             if sent and not exchange.command.leader:

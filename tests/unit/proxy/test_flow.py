@@ -168,7 +168,7 @@ class CoveredTests(SynchronousTestCase):
         self.assertEqual(self.bench.side.in_flight, 0)
 
     def test_drain_in_the_middle(self) -> None:
-        """What was asked behind it and only reads is asked elsewhere, since nobody waits for the client's pace."""
+        """What was asked behind it and only reads is asked elsewhere: nobody waits for the client's pace."""
         self.asked().reply(b"+PONG\r\n" + role(5))
         self.caller.got()
         self.assertTrue(self.successResultOf(Deferred.fromCoroutine(self.bench.writer.drain(3.0))))
