@@ -27,6 +27,8 @@ EQUAL_TIMEOUT = 20.0
 SLACK = 6.0
 #: What a full disk looks like here; a manager that is started on one may end, if it says so.
 FULL = "[Errno 27]"
+#: With findings so many lines of each manager's log are printed.
+LAST_LINES = 10
 #: At most so many findings of one kind are printed.
 SHOWN = 15
 
@@ -64,6 +66,9 @@ class Run:
         self._sum_up(world, load, striking)
         if not self.findings and not self.options.keep:
             world.forget()
+        for node in world.nodes if self.findings else ():
+            for line in node.manager.text().splitlines()[-LAST_LINES:]:
+                self.say(f"LAST {node.id}: {line}")
         return not self.findings
 
     async def _judge(self, world: World, load: Load) -> None:

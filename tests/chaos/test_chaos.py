@@ -39,4 +39,5 @@ class ChaosTests(TestCase):
         lines = ended.stdout.splitlines()
         print("\n".join(lines if ended.returncode else lines[:1] + lines[-SUMMARY:]))
         if ended.returncode:
-            self.fail("\n".join([line for line in lines if "FOUND" in line] or lines[-20:]))
+            told = [line for line in lines if "  FOUND " in line or "  LAST " in line]
+            self.fail("\n".join(told or lines[-20:]))

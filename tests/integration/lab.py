@@ -46,6 +46,8 @@ LEASE = "300ms"
 SETTLE_TIMEOUT = 30.0
 #: How much of each log is printed after a failure.
 LOG_END = 6000
+#: So many lines of each manager's log stand in an error.
+LAST_LINES = 8
 
 _networks = itertools.count(1)
 
@@ -83,6 +85,10 @@ class Manager(Program):
     def text(self) -> str:
         """All that it has logged."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def last_lines(self, n: int) -> list[str]:
+        """The end of that."""
+        return self.text().splitlines()[-n:]
 
 
 @define(eq=False)
@@ -289,10 +295,14 @@ class Lab:
             raise Unsettled(f"{node.id} announces {announced}")
 
     def wait_settled(self, *nodes: Node, timeout: float = SETTLE_TIMEOUT) -> Node:
-        """L{settled}, as soon as it is true; of all nodes if none is given."""
+        """L{settled}, as soon as it is true; of all nodes if none is given.  An error ends with their logs."""
         wanted = nodes or tuple(self.nodes)
         what = f"{[node.id for node in wanted]} settled"
-        return wait_for(lambda: self.settled(wanted), what, timeout, every=0.05)
+        try:
+            return wait_for(lambda: self.settled(wanted), what, timeout, every=0.05)
+        except TimeoutError as e:
+            said = (f"{node.id}: {line}" for node in wanted for line in node.manager.last_lines(LAST_LINES))
+            raise TimeoutError("\n".join([str(e), *said])) from None
 
     def wait_same(self, key: str, *nodes: Node, timeout: float = 15.0) -> set[str]:
         """Wait until a collection is the same on these nodes, or all; returns its ids."""
