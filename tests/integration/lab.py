@@ -295,7 +295,7 @@ class Lab:
             raise Unsettled(f"{node.id} announces {announced}")
 
     def wait_settled(self, *nodes: Node, timeout: float = SETTLE_TIMEOUT) -> Node:
-        """L{settled}, as soon as it is true; of all nodes if none is given.  An error ends with their logs."""
+        """L{settled}, as soon as it is true; of all nodes if none is given.  An error has their logs."""
         wanted = nodes or tuple(self.nodes)
         what = f"{[node.id for node in wanted]} settled"
         try:
