@@ -97,6 +97,16 @@ class Duties:
         """The log became shorter while this node led; the term is about to end."""
         self._log_replaced = True
 
+    def log_shorter(self) -> None:
+        """The local Tile38 says that its log is shorter than it was.
+
+        Only of a leader's own log that means something, from its start on: a follower's
+        word falls to 0 at each cut, and what it said last may be from before a shrink.
+        """
+        if self._election.epoch() in self._same_log:
+            self.log_replaced()
+            self._election.resign("its log became shorter")
+
     def owns_log(self) -> bool:
         """Whether the local log is that of this node's own reign, not a leader's copy."""
         return bool(self._same_log)
@@ -208,6 +218,7 @@ class Duties:
             self._log.error("this node cannot lead: {e}", e=str(e) or "Tile38 took too long")
             self._election.resign(f"it could not be promoted: {e}")
             return
+        hands.health.measured(start)  # what it had heard may be from before a shrink
         same = self._same_log if record.parent in self._same_log else frozenset()
         self._same_log = same | {epoch}
         hands.state.change(led=epoch, rewritten=0, fingerprint=await self._fingerprint(start))
@@ -288,7 +299,7 @@ class Duties:
                 self._log.debug("not fenced yet: {e}", e=str(e))
                 await pause(hands.clock, RETRY)
                 continue
-            hands.health.log_size = size  # else a rewrite that is known already would be found once more
+            hands.health.measured(size)  # else a rewrite that is known already would be found once more
             if replaced:
                 self._forget_log(seen)
             elif epoch and self._role is Role.FOLLOWER:

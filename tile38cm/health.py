@@ -51,6 +51,8 @@ class LocalHealth:
         self._looked = 0.0
         #: When the question was asked that is open now.
         self._asked: float | None = None
+        #: What is answered to it is older than what is known.
+        self._outdated = False
         self._knocking = False
         #: Why the last question failed; empty: it did not.
         self._trouble = ""
@@ -71,13 +73,19 @@ class LocalHealth:
         """Look no more."""
         await self._tasks.cancel()
 
+    def measured(self, size: int) -> None:
+        """The log has just been found to be so long; a question that was asked before tells nothing newer."""
+        self.log_size = size
+        self._outdated = True
+
     # -- asking ---------------------------------------------------------------
 
     async def _ask(self) -> None:
         while True:
-            self._asked = self._clock.seconds()
+            self._asked, self._outdated = self._clock.seconds(), False
             try:
-                self._good(await self._local.watched_offset(BUSY_LIMIT))
+                offset = await self._local.watched_offset(BUSY_LIMIT)
+                self._good(None if self._outdated else offset)
             except Refused:
                 self._good(None)  # never synced: it answers, but tells nothing of itself
             except Tile38Error as e:

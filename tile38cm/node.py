@@ -241,7 +241,7 @@ class Node:
         self.promising.on_beat = self._beaten
         self.promising.on_turned_away = self._status_outdated
         self.health.on_change = self._local_changed
-        self.health.on_shorter = self._log_shorter
+        self.health.on_shorter = self.duties.log_shorter
         owner = self.replica.owner
         owner.on_change = self._replica_changed
         owner.on_caught_up = self._caught_up
@@ -355,12 +355,6 @@ class Node:
         if replaced:
             self.duties.log_replaced()
         self.election.resign(why)
-
-    def _log_shorter(self) -> None:
-        """Only a leader's own word for its log can be trusted here: a follower's falls to 0 at each cut."""
-        if self.election.epoch():
-            self.duties.log_replaced()
-            self.election.resign("its log became shorter")
 
     def _status_seen(self, found: KeyValue | None) -> None:
         try:

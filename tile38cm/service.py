@@ -173,7 +173,8 @@ class NodeService(Service):
         node = self._node
 
         async def measure() -> None:
-            size = node.health.log_size = await node.tile38.log_size()
+            size = await node.tile38.log_size()
+            node.health.measured(size)
             own = await node.duties.proven(before, size)
             if own is not None:
                 node.replica.know(own)

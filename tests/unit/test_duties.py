@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.unit.coordination.recorded import Member, status
 from tests.unit.local38 import LocalWay
-from tile38cm.coordination.status import Status
+from tile38cm.coordination.status import EpochRecord, Status
 from tile38cm.duties import Duties, Hands
 from tile38cm.health import LocalHealth
 from tile38cm.model import Leadership, Position, Role
@@ -24,13 +25,30 @@ class Known:
 
     def __init__(self) -> None:
         self.position: Position | None = None
+        self.start = 0
 
     def know(self, position: Position | None) -> None:
         self.position = position
 
+    async def promote(self) -> int:
+        return self.start
+
+
+class Book:
+    """A store of epochs that takes what it is given."""
+
+    async def write_record(self, record: EpochRecord, still_wanted: Callable[[], bool]) -> bool:
+        return still_wanted()
+
+    async def epochs(self) -> dict[int, EpochRecord]:
+        return {}
+
 
 class Nobody:
     """A source without followers."""
+
+    def lead(self, reign: object) -> None:
+        """Nobody comes."""
 
     def retire(self) -> None:
         """Nobody is served."""
@@ -57,7 +75,7 @@ class RewrittenTests(SynchronousTestCase):
             self.way.client,
             self.health,
             self.state,
-            nothing,
+            cast(Any, Book()),
             cast(Any, self.replica),
             nothing,
             lambda _: {},
@@ -88,6 +106,29 @@ class RewrittenTests(SynchronousTestCase):
         self.member.election.resign("its log became shorter")
         self.duties.publish(Leadership(Role.FOLLOWER, None, self.member.core.seen, 0.0, "test"))
         self.way.settle()
+
+    def prepare(self) -> None:
+        """The term that was won begins; Tile38 follows nobody any more."""
+        assert self.member.core.term is not None
+        self.replica.start = len(self.way.server.log)
+        self.duties.prepare(self.member.core.term.record)
+        self.way.settle()
+
+    def test_shrunk_just_before(self) -> None:
+        """What Tile38 said before it shrank its log, as a follower, is no length of the log it leads with."""
+        self.way.server.log = b"x" * 999 + b"\n"
+        self.health.on_shorter = self.duties.log_shorter
+        self.health.start()
+        self.way.settle()
+        self.way.server.log = b"y" * 99 + b"\n"
+        epoch = self.lead(status("A", "B", "C"))
+        self.prepare()
+        self.assertEqual((self.member.election.epoch(), self.health.log_size), (epoch, 100))
+        self.way.wait(1.0)
+        self.assertEqual(self.member.election.epoch(), epoch)
+        self.way.server.log = b"z" * 49 + b"\n"
+        self.way.wait(1.0)
+        self.assertEqual(self.member.election.epoch(), 0)
 
     def test_alone(self) -> None:
         """Who leads alone has the data, whatever its log is, from the first moment of the term on."""

@@ -39,6 +39,23 @@ class HealthTests(SynchronousTestCase):
         self.way.wait(5 * EVERY)
         self.assertEqual((self.shorter, self.health.log_size), ([20], 20))
 
+    def test_measured(self) -> None:
+        """What was asked before a better measure tells nothing newer; what is asked after it counts."""
+        asked: list[Deferred[int]] = []
+
+        async def offset(_limit: float) -> int:
+            asked.append(Deferred())
+            return await asked[-1]
+
+        self.patch(self.way.client, "watched_offset", offset)
+        self.way.wait(2 * EVERY)
+        self.health.measured(30)
+        asked.pop().callback(20)
+        self.assertEqual((self.shorter, self.health.log_size), ([], 30))
+        self.way.wait(2 * EVERY)
+        asked.pop().callback(20)
+        self.assertEqual((self.shorter, self.health.log_size), ([20], 20))
+
     def test_short_absence(self) -> None:
         """An absence within the grace is none."""
         self.way.refusing = True
