@@ -54,6 +54,8 @@ class Erasure:
         #: The newest epoch that is known.
         self._epoch = epoch
         self._has_turn = False
+        #: Told when the log is no reign's any more: from then on it is not what it was.
+        self.on_emptying: Callable[[], None] = lambda: None
         #: Where the node was said to stand instead; if that is of no use either, it starts over.
         self._offered: Position | None = None
         self._tasks = Tasks()
@@ -73,6 +75,7 @@ class Erasure:
             if kept is not None:
                 return kept
             self._grounds.state.change(led=0, rewritten=0, clean=None, whole=False)
+            self.on_emptying()
             await start_over(self._grounds.clock, self._grounds.local)
         except BaseException:
             self.done()

@@ -79,6 +79,7 @@ class NodeService(Service):
             reactor, node.store, node.state, node.footing, settings.id, node.endpoint_to, self._void
         )
         self._erasure = Erasure(grounds, lambda: node.election.leadership.epoch)
+        self._erasure.on_emptying = node.duties.follows
         node.replica.owner.erase = self._erasure.erase
         node.on_ready = self._erasure.done
 

@@ -51,6 +51,9 @@ class ErasureTests(SynchronousTestCase):
         self.store = self.station.store("B")
         grounds = Grounds(self.station.clock, self.way.client, self.state, self.store, "B", at_once)
         self.erasure = Erasure(grounds, lambda: 2)
+        #: What the log was whenever it was said to be nobody's any more.
+        self.emptying: list[bytes] = []
+        self.erasure.on_emptying = lambda: self.emptying.append(self.way.server.log)
 
     def wait(self, seconds: float) -> None:
         """Time passes everywhere."""
@@ -189,12 +192,14 @@ class ErasureTests(SynchronousTestCase):
         self.way.server.cut()
         self.failureResultOf(self.erase(), Tile38Error)
         self.assert_untouched()
+        self.assertEqual(self.emptying, [])
 
     def test_not_emptied(self) -> None:
         """A Tile38 that cannot be emptied stays fenced; what it had is kept, and the turn is given back."""
         self.way.server.refuses[b"FLUSHDB"] = "ERR not now"
         self.failureResultOf(self.erase(), Tile38Error)
         self.assertEqual((self.way.server.readonly, len(self.kept())), (True, 1))
+        self.assertEqual(self.emptying, [FIRST + SECOND])
         self.assertIsNone(self.holder())
         del self.way.server.refuses[b"FLUSHDB"]
         self.assert_empty(self.erase())

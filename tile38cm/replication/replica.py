@@ -374,10 +374,16 @@ class Replica:
         self._log.warn("this node starts over: {reason}", reason=reason)
         self._stage(Stage.STARTING_OVER)
         self._set_ready(False)
+        before = self.position
         self.know(None)
         self._backlog.clear()
         await self._intake.detach()
-        self.know(await self.owner.erase(reason))
+        try:
+            self.know(await self.owner.erase(reason))
+        except BaseException:
+            if self.owner.own_log():
+                self.know(before)  # it is as it was, and markers in it would not tell
+            raise
 
     # -- saying ---------------------------------------------------------------
 

@@ -16,12 +16,14 @@ from tests.unit.replication.minitile38 import command
 from tile38cm.model import Position
 from tile38cm.peers.connection import PeerConnection, PeerError
 from tile38cm.peers.dial import PeerDialer
-from tile38cm.peers.messages import Data, Resume
+from tile38cm.peers.messages import OVER, Data, Resume
 from tile38cm.replication.backlog import Backlog
 from tile38cm.replication.contact import Contact
+from tile38cm.replication.history import EMPTY
 from tile38cm.replication.intake import Intake
 from tile38cm.replication.replica import ALONE, RETRY, Replica
 from tile38cm.replication.session import Stage
+from tile38cm.tile38 import Tile38Error
 
 HERE = Position(2, 100)
 
@@ -30,7 +32,8 @@ class SlowIntake:
     """Stands at C{HERE}; Tile38 is attached when it is told so."""
 
     def __init__(self) -> None:
-        self.position = self.acknowledged = HERE
+        self.position: Position | None = HERE
+        self.acknowledged: Position | None = HERE
         self.attached = self.matching = self.full = False
         self.explained = True
         self.asked: list[int] = []
@@ -41,7 +44,7 @@ class SlowIntake:
         self.attaching: Deferred[None] = Deferred()
         self.on_delivered: Callable[[Position], None] = lambda _: None
 
-    async def look(self) -> Position:
+    async def look(self) -> Position | None:
         return self.position
 
     async def refeed(self) -> None:
@@ -75,14 +78,21 @@ class SlowIntake:
     async def doubt(self) -> None:
         self.doubts += 1
 
+    def know(self, position: Position | None) -> None:
+        self.position = self.acknowledged = position
+
+    async def detach(self) -> None:
+        self.attached = False
+
     async def stop(self) -> None:
         """Nothing is there."""
 
 
 class Leader:
-    """Accepts everybody where they stand."""
+    """Accepts everybody where they stand, unless they are to start over."""
 
     def __init__(self) -> None:
+        self.over = False
         self.ends: list[End] = []
         self.conns: list[PeerConnection] = []
 
@@ -95,7 +105,7 @@ class Leader:
         return conn
 
     async def reply(self, conn: PeerConnection, timeout: float) -> list[bytes]:
-        return list(Resume(HERE, 20).words())
+        return [OVER, b"test"] if self.over else list(Resume(HERE, 20).words())
 
 
 class ReplicaCase(SynchronousTestCase):
@@ -141,6 +151,39 @@ class HeldTests(ReplicaCase):
         self.assertEqual(self.replica.stage, Stage.CONNECTING)
         self.clock.advance(RETRY)
         self.assertEqual(len(self.leader.ends), 2)
+
+
+class OverTests(ReplicaCase):
+    """A node that led until just now, and is told to start over while its Tile38 is away."""
+
+    def begin(self) -> None:
+        self.asked, self.own, self.away = 0, True, True
+        self.leader.over = True
+        self.replica.owner.own_log = lambda: self.own
+        self.replica.owner.erase = self.erase
+        super().begin()
+
+    async def erase(self, reason: str) -> Position:
+        """As an erasure that fails before it has changed anything."""
+        self.asked += 1
+        if self.away:
+            raise Tile38Error("it cannot be reached")
+        self.own = False
+        return EMPTY
+
+    def test_again(self) -> None:
+        """It still stands where it stood, and does so as soon as that can be."""
+        self.assertEqual((self.asked, self.replica.position), (1, HERE))
+        self.clock.advance(RETRY)
+        self.away = False
+        self.clock.advance(RETRY)
+        self.assertEqual((self.asked, self.replica.position), (3, EMPTY))
+
+    def test_half(self) -> None:
+        """A log that is not what it was proves nothing by its length."""
+        self.own = False
+        self.clock.advance(RETRY)
+        self.assertEqual((self.asked, self.replica.position), (2, None))
 
 
 class AloneTests(ReplicaCase):
