@@ -295,6 +295,8 @@ class Duties:
                 await hands.local.readonly(True)
                 size = await hands.local.log_size()
                 seen = await self._fingerprint(size)
+                # Of a term that could not begin nothing is in the log: it proves what it proved before.
+                stands = Position(epoch, size) if epoch else await self.proven(hands.state.now, size)
             except Tile38Error as e:
                 self._log.debug("not fenced yet: {e}", e=str(e))
                 await pause(hands.clock, RETRY)
@@ -302,8 +304,8 @@ class Duties:
             hands.health.measured(size)  # else a rewrite that is known already would be found once more
             if replaced:
                 self._forget_log(seen)
-            elif epoch and self._role is Role.FOLLOWER:
-                hands.replica.know(Position(epoch, size))
+            elif stands is not None and self._role is Role.FOLLOWER:
+                hands.replica.know(stands)
             return
 
     def _forget_log(self, seen: tuple[int, str]) -> None:

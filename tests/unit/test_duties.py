@@ -17,6 +17,7 @@ from tile38cm.health import LocalHealth
 from tile38cm.model import Leadership, Position, Role
 from tile38cm.peers.heartbeats import Members
 from tile38cm.replication.source import Source
+from tile38cm.replication.virtual_leader import AttachError
 from tile38cm.state import StateDirectory
 
 
@@ -25,12 +26,15 @@ class Known:
 
     def __init__(self) -> None:
         self.position: Position | None = None
-        self.start = 0
+        #: Where the epoch begins; C{None}: Tile38 cannot be promoted.
+        self.start: int | None = 0
 
     def know(self, position: Position | None) -> None:
         self.position = position
 
     async def promote(self) -> int:
+        if self.start is None:
+            raise AttachError("not now")
         return self.start
 
 
@@ -139,6 +143,19 @@ class RewrittenTests(SynchronousTestCase):
         self.assertEqual(self.health.log_size, 50)
         for _ in range(2):
             self.assertEqual(self.start(), Position(epoch, 0))
+
+    def test_not_promoted(self) -> None:
+        """Who could not take over then still has what it had: another try is as good."""
+        epoch = self.lead(status("A", "B"))
+        self.rewrite(b"y" * 50)
+        self.lead(status("B", epoch=epoch, version=9))
+        self.replica.start = None
+        assert self.member.core.term is not None
+        self.duties.prepare(self.member.core.term.record)
+        self.way.settle()
+        self.duties.publish(Leadership(Role.FOLLOWER, None, self.member.core.seen, 0.0, "test"))
+        self.way.settle()
+        self.assertEqual(self.replica.position, Position(epoch, 0))
 
     def test_alone_and_rewritten_again(self) -> None:
         """A log that is another one once more proves nothing after a start."""
