@@ -287,7 +287,8 @@ class Node:
             return LocalState(self.health.alive, here, here, self.health.log_size)
         replica = self.replica
         size, shaken = self.health.log_size, self.footing.shaken
-        return LocalState(self.health.alive, replica.position, replica.acknowledged, size, shaken)
+        ready = self.health.alive and not self.intake.rewriting
+        return LocalState(ready, replica.position, replica.acknowledged, size, shaken)
 
     def _told(self, leadership: Leadership) -> None:
         """The gate first, then routes, then whoever follows."""

@@ -304,7 +304,11 @@ class Requests:
         means = self._means
         if not await means.store.take(TURN):
             return
+        # Neither may this node be chosen while its log is rewritten, nor is the log of one that has been.
+        means.intake.rewriting = True
         try:
+            if not (self._leading() or await self._follows()):
+                return
             before = await means.local.log_size()
             await self._rewrite()
             means.intake.mark()
@@ -313,7 +317,13 @@ class Requests:
             means.state.change(shrunk=wanted)
             self._announce()
         finally:
+            means.intake.rewriting = False
             await means.store.give_back(TURN)
+
+    async def _follows(self) -> bool:
+        """Whether this node has caught up with a leader, and does not stand for election."""
+        means = self._means
+        return await means.intake.level() and not (means.election.standing or means.election.epoch())
 
     async def _rewrite(self) -> None:
         """Have Tile38 rewrite its log, and wait until it has."""

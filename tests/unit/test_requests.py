@@ -42,6 +42,7 @@ class Link:
         self.caught_up = True
         self.position = Position(1, 100)
         self.marks = 0
+        self.rewriting = False
 
     def mark(self) -> None:
         self.marks += 1
@@ -363,6 +364,11 @@ class ShrinkTests(RequestsCase):
             {}, {m: MemberState(m, "follower", True, shrunk=s) for m, s in members.items()}
         )
 
+    def follow(self) -> None:
+        """A leader is there for as long as it takes."""
+        self.member.core.nofailover = True
+        self.member.follow(status("A", "B"))
+
     def shrinks(self) -> int:
         """How often the log was rewritten here."""
         return self.way.asked.count(b"AOFSHRINK")
@@ -380,7 +386,7 @@ class ShrinkTests(RequestsCase):
 
     def test_one_at_a_time(self) -> None:
         """While another node has the turn nothing is rewritten."""
-        self.member.follow(status("A", "B"))
+        self.follow()
         other = self.station.store("C")
         self.successResultOf(self.station.run(other.take("shrinking")))
         self.ask("shrink", {"id": "s1"}, 3)
@@ -396,14 +402,22 @@ class ShrinkTests(RequestsCase):
         self.ask("shrink", {"id": "s1"}, 2)
         self.assertEqual(self.shrinks(), 0)
 
+    def test_stands(self) -> None:
+        """A log that may be the leader's in a moment is not rewritten."""
+        self.member.follow(status("A", "B"))
+        self.member.stand()
+        self.ask("shrink", {"id": "s1"}, 2)
+        self.assertEqual((self.shrinks(), self.link.rewriting), (0, False))
+
     def test_never_ends(self) -> None:
         """A rewrite that does not end is given up, the turn with it, and tried again."""
         self.way.server.rewritten = None
-        self.member.follow(status("A", "B"))
+        self.follow()
         self.ask("shrink", {"id": "s1"}, 1)
-        self.assertEqual(self.state.now.shrunk, "")
+        self.assertEqual((self.state.now.shrunk, self.link.rewriting), ("", True))
         self.clock.advance(SHRINK_TIMEOUT)
         self.wait(0.3)
+        self.assertFalse(self.link.rewriting)
         turn = self.station.entry("shrinking")
         assert turn is not None
         self.assertIsNone(turn.session)

@@ -56,6 +56,11 @@ class Election(Office):
         return self._core.term.status if self._core.term is not None else self._core.status
 
     @property
+    def standing(self) -> bool:
+        """Whether this member tries to lead just now."""
+        return self._core.candidacy is not None
+
+    @property
     def why_not(self) -> str:
         """Why this member does not stand, for people; empty when it may."""
         return self._core.why_not

@@ -138,7 +138,7 @@ class Core:
         if not self.status_known:
             return "the status in Consul is not known yet"
         if not local.ready:
-            return "its Tile38 does not answer"
+            return "its Tile38 does not answer, or rewrites its log"
         if not self.promise.expired(now):
             return "it has promised not to"
         if now < self.started + self.grace():

@@ -82,6 +82,8 @@ class Intake:
         self.position: Position | None = None
         #: What Tile38's socket has been given.
         self.acknowledged: Position | None = None
+        #: The log is being rewritten at our own wish: what is marked in it now may not be there afterwards.
+        self.rewriting = False
 
     async def listen(self) -> None:
         """Open B; fails with C{CannotListenError}."""
@@ -359,6 +361,8 @@ class Intake:
         if self.attached:
             self._mark_no_more()
             last = pair(b"promotion", f"{self._member} {self.position}".encode())
+            if self.position is not None and self.explained:
+                last = marker(self._member, self.position)  # which is found again should this fail in the end
             if not (await self._virtual.drain(last)).proven:
                 raise AttachError("Tile38 has not applied everything that it was sent")
         await self._local.unfollow()

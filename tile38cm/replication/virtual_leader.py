@@ -304,15 +304,20 @@ class VirtualLeader:
         await ended
 
     async def _judge(self, marker: bytes | None) -> Drained:
+        """Look for the marker; in a log that was rewritten while it was read, once more."""
         size = await self._local.log_size()
-        if marker is None:
-            return Drained(False, size)
-        start = max(0, size - MARKER_WINDOW - len(marker))
-        try:
-            end = await read_log(self._clock, self._local, start, size - start)
-        except LogError:
-            return Drained(False, size)
-        return Drained(marker in end, size)
+        while marker is not None:
+            start = max(0, size - MARKER_WINDOW - len(marker))
+            try:
+                end = await read_log(self._clock, self._local, start, size - start)
+            except LogError:
+                end = b""
+            if marker in end:
+                return Drained(True, size)
+            before, size = size, await self._local.log_size()
+            if size >= before:
+                break
+        return Drained(False, size)
 
     # What callers tell
 
