@@ -112,3 +112,24 @@ class RecoveryTests(FedCase):
         await fed.intake.caught_up()
         self.assertEqual(fed.objects(), 3000)
         self.assertTrue(fed.backlog.covers(2, 0, end))
+
+
+class PromotionTests(FedCase):
+    """A follower becomes nobody's."""
+
+    async def test_shrunk_meanwhile(self) -> None:
+        """Though its log is being rewritten it has all, and its log says where it stands."""
+        fed = await self.follower()
+        fed.intake.know(EMPTY)
+        fed.intake.turn(Position(2, 0))
+        await fed.intake.attach(0)
+        sent, last = points(0, 20000), points(20000, 1)
+        fed.intake.take(Data(2, len(sent), sent))
+        await fed.intake.caught_up()
+        await fed.local.aofshrink()
+        fed.intake.take(Data(2, len(sent + last), last))
+        await fed.intake.promote()
+        fed.intake.know(None)
+        self.assertEqual(await fed.intake.look(), Position(2, len(sent + last)))
+        self.assertTrue(fed.intake.explained)
+        self.assertEqual(fed.objects(), 20001)
