@@ -65,6 +65,10 @@ class Line:
         self.asked -= exchange.count
         self.kept -= len(exchange.raw) + len(exchange.reply)
         self.landed(exchange)
+        if exchange.begun:
+            now = self._side.clock.seconds()
+            for other in self.queue:
+                other.arrived = now  # until then they waited for the client's own pace
         return exchange
 
     def landed(self, exchange: Exchange) -> None:

@@ -180,6 +180,22 @@ class CoveredTests(SynchronousTestCase):
         there.last.reply(b"$3\r\nnew\r\n")
         self.assertEqual((self.caller.got(), self.bench.side.in_flight), (b"$3\r\nnew\r\n", 0))
 
+    def test_long_drain(self) -> None:
+        """What waited behind it for the client's pace waits for a leader from then on only."""
+        self.asked().reply(b"+PONG\r\n" + role(5))
+        self.caller.got()
+        self.assertTrue(self.successResultOf(Deferred.fromCoroutine(self.bench.writer.drain(3.0))))
+        self.bench.routes.change(leader=None)
+        self.bench.writer.resume()
+        self.bench.clock.pump([0.5] * 20)
+        self.server.reply(self.large[100_000:] + b"$3\r\nold\r\n" + role(5))
+        self.bench.clock.pump([0.5] * 2)
+        self.assertEqual(self.caller.got(), self.large[100_000:])
+        there = FakeTarget(local=False, clock=self.bench.clock)
+        self.bench.routes.change(leader=there)
+        there.last.reply(b"$3\r\nnew\r\n")
+        self.assertEqual(self.caller.got(), b"$3\r\nnew\r\n")
+
     def test_drain_given_up(self) -> None:
         """The leader stays: what was taken back is asked there once more, and answered once."""
         self.asked().reply(b"+PONG\r\n" + role(5))
