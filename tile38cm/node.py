@@ -288,7 +288,9 @@ class Node:
         replica = self.replica
         size, shaken = self.health.log_size, self.footing.shaken
         ready = self.health.alive and not self.intake.rewriting
-        return LocalState(ready, replica.position, replica.acknowledged, size, shaken)
+        # Who would lead with less than it has acknowledged would lose it for all.
+        position = None if self.intake.owes else replica.position
+        return LocalState(ready, position, replica.acknowledged, size, shaken)
 
     def _told(self, leadership: Leadership) -> None:
         """The gate first, then routes, then whoever follows."""

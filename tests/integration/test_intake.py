@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from tests.integration.fed import FedCase, log_of, points, reactor, until, write
@@ -10,6 +11,8 @@ from tile38cm.peers.messages import Data
 from tile38cm.replication.history import EMPTY
 from tile38cm.replication.markers import lengthened, marker, packed
 from tile38cm.replication.matching import NoMatch
+from tile38cm.replication.virtual_leader import AttachError
+from tile38cm.tile38 import Tile38Error
 
 
 class RecoveryTests(FedCase):
@@ -104,8 +107,23 @@ class RecoveryTests(FedCase):
             return await fed.intake.look() is not None
 
         await until(found, "found")
-        await fed.intake.refeed()
-        self.assertFalse(fed.intake.matching)
+        self.assertEqual(fed.intake.owes, fed.intake.position != Position(2, end))
+        owed = fed.intake.owes
+        task = Deferred.fromCoroutine(fed.intake.refeed())
+        fed.intake.hold_off()
+        if owed:
+            await self.assertFailure(task, AttachError)
+            self.assertTrue(fed.intake.owes)
+
+        async def fed_again() -> bool:
+            try:
+                await fed.intake.refeed()
+            except Tile38Error:
+                return False  # the question that was given up took the connection with it
+            return True
+
+        await until(fed_again, "fed again")
+        self.assertFalse(fed.intake.matching or fed.intake.owes)
         self.assertEqual(fed.intake.position, Position(2, end))
         if not fed.intake.attached:
             await fed.intake.attach(0)  # it had lost nothing

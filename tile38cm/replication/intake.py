@@ -82,6 +82,9 @@ class Intake:
         self.position: Position | None = None
         #: What Tile38's socket has been given.
         self.acknowledged: Position | None = None
+        #: The backlog has what was acknowledged and the log has not: until it is fed again, C{position}
+        #: is less than this node has promised to have.
+        self.owes = False
         #: The log is being rewritten at our own wish: what is marked in it now may not be there afterwards.
         self.rewriting = False
 
@@ -127,7 +130,7 @@ class Intake:
         """Set what is known by other means: a proof on disk, an own reign, an empty log."""
         self.position = self.acknowledged = position
         self._matcher = self._recovered = self._prefix = None
-        self._hopeless = False
+        self._hopeless = self.owes = False
         if position is None or position == EMPTY:
             self._doubts = Doubts(())
 
@@ -146,6 +149,7 @@ class Intake:
             return
         self.know(recovered.position)
         self._recovered = recovered if recovered.behind else None
+        self.owes = bool(self._backlog.since(recovered.position))
         self._log.info(
             "the log is at {position}, and {n} commands behind it",
             position=str(recovered.position),
@@ -229,7 +233,9 @@ class Intake:
             self.give_up(str(e))
             return
         if self.matching:
+            self.owes = False
             return  # the leader may explain it
+        self.owes = True
         try:
             await self.attach(sum(len(p.payload) for p in fresh))
         except BaseException:
@@ -241,6 +247,7 @@ class Intake:
             if self.position is not None and piece.epoch != self.position.epoch:
                 self.turn(Position(piece.epoch, piece.start))
             self.take(piece)
+        self.owes = False
         self._log.info("Tile38 was given again what it had lost, up to {at}", at=str(self.position))
 
     async def attach(self, to_come: int) -> None:
