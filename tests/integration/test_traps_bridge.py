@@ -179,13 +179,18 @@ class LifetimeTests(BridgeCase):
         end = len(self.first)
         leader.streams[-1].say(self.first)
         fed.intake.take(Data(1, end, self.first))
-        await deferLater(reactor, 1.7)
-        leader.streams[-1].say(self.later)
+        await until(lambda: log_of(plain).count(b"del") == 3, "expired")
+        leader.streams[-1].say(self.later + encode_request(b"SET other x POINT 1 2".split()))
         fed.intake.take(Data(1, end + len(self.later), self.later))
-        await deferLater(reactor, 0.3)
-        self.assertEqual(log_of(plain).count(b"del"), 3)
-        self.assertNotIn(b"fleet", str(asked(plain, "KEYS", "*")).encode())
-        self.assertEqual([asked(fed.server, "TTL", "fleet", id) for id in "abc"], [104, -1, 104])
+        await until(lambda: "other" in str(asked(plain, "KEYS", "*")), "told")
+        self.assertNotIn("fleet", str(asked(plain, "KEYS", "*")))
+        await until(lambda: self.left(fed.server, "c") > 6, "told")
+        self.assertEqual(self.left(fed.server, "b"), -1)
+        self.assertGreater(self.left(fed.server, "a"), 90)
+
+    def left(self, server: RealTile38, id: str) -> int:
+        """Seconds that an object has to live, -1: for ever, -2: there is none."""
+        return int(str(asked(server, "TTL", "fleet", id)))
 
 
 class MessageTests(BridgeCase):
