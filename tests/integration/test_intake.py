@@ -38,6 +38,22 @@ class RecoveryTests(FedCase):
         self.assertGreater(len(log_of(fed.server)), 256 * 1024)
         self.assertEqual(await fed.intake.look(), Position(3, 77))
 
+    async def test_nothing_owed(self) -> None:
+        """What was found in the log while Tile38 was being attached in vain is owed no more."""
+        fed = await self.follower()
+        fed.intake.know(EMPTY)
+        fed.intake.turn(Position(2, 0))
+        fed.backlog.append(Data(2, len(points(0, 1)), points(0, 1)))
+        write(fed.server, marker("n1", Position(2, 0)) + points(0, 1), 3)
+        fed.intake.know(None)
+        self.assertEqual(await fed.intake.look(), Position(2, 0))
+        self.assertTrue(fed.intake.owes)
+        task = Deferred.fromCoroutine(fed.intake.refeed())
+        fed.intake.hold_off()
+        await self.assertFailure(task, AttachError)
+        await fed.intake.refeed()
+        self.assertEqual((fed.intake.owes, fed.intake.position), (False, Position(2, len(points(0, 1)))))
+
     async def test_own_expiry_behind(self) -> None:
         """Objects that expired by themselves after the last marker are no reason to start over."""
         fed = await self.follower()

@@ -224,6 +224,7 @@ class Intake:
         """
         pieces = None if self.position is None else self._backlog.since(self.position)
         if not pieces or self.attached:
+            self.owes = False
             return
         self._backlog.forget(pieces)
         self.begin()
