@@ -213,7 +213,7 @@ class Duties:
         """Become nobody's follower, and tell all where the new epoch begins."""
         hands, epoch = self._hands, record.epoch
         try:
-            start = await within(self._promoted(), PROMOTION_TIMEOUT, hands.clock)
+            start = await within(self._promoted(record), PROMOTION_TIMEOUT, hands.clock)
         except (Tile38Error, AttachError, TimeoutError) as e:
             self._log.error("this node cannot lead: {e}", e=str(e) or "Tile38 took too long")
             self._election.resign(f"it could not be promoted: {e}")
@@ -231,8 +231,11 @@ class Duties:
             self._source.lead(Reign(epoch, start, {**records, epoch: full}, same))
             self._election.prepared(epoch, start)
 
-    async def _promoted(self) -> int:
+    async def _promoted(self, record: EpochRecord) -> int:
         """The size of the log, proven by its last byte: Tile38's own word for it may be inflated."""
+        if record.parent and self._hands.replica.position is None:
+            # It has crashed since this node claimed the lead, and may have lost what only the backlog has.
+            raise AttachError("what the local Tile38 has is not known any more")
         size = await self._hands.replica.promote()
         if size and await self._hands.local.aofmd5(size - 1, 1) != _LINE_FEED:
             raise AttachError("the log does not end with a whole command")

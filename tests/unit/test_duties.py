@@ -20,6 +20,8 @@ from tile38cm.replication.source import Source
 from tile38cm.replication.virtual_leader import AttachError
 from tile38cm.state import StateDirectory
 
+HERE = Position(1, 100)
+
 
 class Known:
     """A replica that is told where the node stands."""
@@ -111,10 +113,11 @@ class RewrittenTests(SynchronousTestCase):
         self.duties.publish(Leadership(Role.FOLLOWER, None, self.member.core.seen, 0.0, "test"))
         self.way.settle()
 
-    def prepare(self) -> None:
+    def prepare(self, position: Position | None = HERE) -> None:
         """The term that was won begins; Tile38 follows nobody any more."""
         assert self.member.core.term is not None
         self.replica.start = len(self.way.server.log)
+        self.replica.position = position
         self.duties.prepare(self.member.core.term.record)
         self.way.settle()
 
@@ -134,6 +137,13 @@ class RewrittenTests(SynchronousTestCase):
         self.way.wait(1.0)
         self.assertEqual(self.member.election.epoch(), 0)
 
+    def test_crashed_meanwhile(self) -> None:
+        """Who has lost the Tile38 with which it claimed the lead does not lead with the rest."""
+        self.way.server.log = b"x" * 99 + b"\n"
+        self.lead(status("A", "B", "C"))
+        self.prepare(None)
+        self.assertEqual(self.member.election.epoch(), 0)
+
     def test_alone(self) -> None:
         """Who leads alone has the data, whatever its log is, from the first moment of the term on."""
         epoch = self.lead(status("A", "B"))
@@ -149,7 +159,7 @@ class RewrittenTests(SynchronousTestCase):
         epoch = self.lead(status("A", "B"))
         self.rewrite(b"y" * 50)
         self.lead(status("B", epoch=epoch, version=9))
-        self.replica.start = None
+        self.replica.start, self.replica.position = None, HERE
         assert self.member.core.term is not None
         self.duties.prepare(self.member.core.term.record)
         self.way.settle()
