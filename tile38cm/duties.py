@@ -319,8 +319,16 @@ class Duties:
         """
         self._same_log = frozenset()
         status = self._election.status
-        if status is not None and status.sync_set == {status.leader} and status.epoch == self._term:
+        if status is not None and status.epoch == self._term:
             self._hands.state.change(led=0, rewritten=status.epoch, fingerprint=seen)
-            self._hands.replica.know(Position(status.epoch, 0))
+            self.status_seen()
         else:
             self._hands.state.change(led=0, rewritten=0)
+
+    def status_seen(self) -> None:
+        """Call it with each news of C{status}: that nobody else is left may be settled after the term."""
+        status, epoch = self._election.status, self._hands.state.now.rewritten
+        if not epoch or status is None or self._role is not Role.FOLLOWER or self._hands.replica.position:
+            return
+        if epoch == status.epoch == self._term and status.sync_set == {status.leader}:
+            self._hands.replica.know(Position(epoch, 0))

@@ -366,6 +366,7 @@ class Node:
             self._log.error("the status in Consul is rubbish, and is not followed: {e}", e=str(e))
             return
         self.election.observed(status, index)
+        self.duties.status_seen()
 
     def _status_outdated(self) -> None:
         self.watches[0].poke()

@@ -181,7 +181,16 @@ class RewrittenTests(SynchronousTestCase):
         self.lead(status("A", "B", "C"))
         self.rewrite(b"y" * 50)
         self.assertIsNone(self.replica.position)
-        self.assertIsNone(self.start())
+        self.duties.status_seen()
+        self.assertIsNone(self.replica.position)
+
+    def test_alone_afterwards(self) -> None:
+        """That the others were removed may become known when the term has ended."""
+        epoch = self.lead(status("A", "B", "C"))
+        self.rewrite(b"y" * 50)
+        self.member.election.observed(status("B", epoch=epoch, version=9), 99)
+        self.duties.status_seen()
+        self.assertEqual(self.replica.position, Position(epoch, 0))
 
     def test_deposed(self) -> None:
         """So it does where another one leads by now."""
