@@ -289,12 +289,16 @@ async def _disk(s: Striking) -> None:
     process = node.manager.process
     if process is None or process.poll() is not None:
         return
-    s.say(f"no file of the manager of {node.id} may grow for {away:.2f} s")
-    before = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, before[1]))
-    await asyncio.sleep(away)
-    if process.poll() is None:
-        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, before)
+    # Two at once would leave the limit of the first, since the second takes it for what was before.
+    async with s.taken(f"disk of {node.id}") as free:
+        if not free:
+            return
+        s.say(f"no file of the manager of {node.id} may grow for {away:.2f} s")
+        before = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, before[1]))
+        await asyncio.sleep(away)
+        if process.poll() is None:
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, before)
 
 
 async def _shrink(s: Striking) -> None:

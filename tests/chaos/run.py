@@ -29,6 +29,8 @@ SLACK = 6.0
 FULL = "[Errno 27]"
 #: With findings so many lines of each manager's log are printed.
 LAST_LINES = 10
+#: And so many of where it was.
+STACK_LINES = 30
 #: At most so many findings of one kind are printed.
 SHOWN = 15
 
@@ -60,16 +62,24 @@ class Run:
             await striking.go_on(self.options.minutes * 60, chosen(self.options.only))
             self.say("all faults are undone")
             await self._judge(world, load)
+            if self.findings:
+                self._tell_last(world)
         finally:
             await world.stop()
         self._gates(world)
         self._sum_up(world, load, striking)
         if not self.findings and not self.options.keep:
             world.forget()
-        for node in world.nodes if self.findings else ():
-            for line in node.manager.text().splitlines()[-LAST_LINES:]:
-                self.say(f"LAST {node.id}: {line}")
         return not self.findings
+
+    def _tell_last(self, world: World) -> None:
+        """What the managers logged last, and where they were: somebody else's machine keeps no files for us."""
+        for node in world.nodes:
+            said = node.manager.text().splitlines()
+            state = node.manager.state()
+            where = node.manager.text().splitlines()[len(said) :]
+            for line in (*said[-LAST_LINES:], f"it was in state {state}", *where[:STACK_LINES]):
+                self.say(f"LAST {node.id}: {line}")
 
     async def _judge(self, world: World, load: Load) -> None:
         for node in world.nodes:

@@ -65,7 +65,7 @@ class Manager:
         if self._copying is not None:
             self._copying.join(COPY_TIMEOUT)  # what the last process said is not this one's
         self._since = len(self.text())
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "twisted", "tile38cm", *self._flags],
             stdin=subprocess.DEVNULL,
@@ -103,6 +103,16 @@ class Manager:
         if self.process.returncode not in (0, -signal.SIGTERM):
             self.deaths.append(now())
         return True
+
+    def state(self) -> str:
+        """What the kernel calls it (R, S, T, …); then it is ended, and its log has where each thread was."""
+        if self.process is None or self.process.poll() is not None:
+            return "ended"
+        said = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        self.signal(signal.SIGABRT)
+        self.signal(signal.SIGCONT)
+        self.ended(COPY_TIMEOUT)
+        return said
 
     def text(self) -> str:
         """All that it has logged."""
