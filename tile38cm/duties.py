@@ -81,6 +81,8 @@ class Duties:
         self._log_replaced = False
         #: The newest epoch that this node was in office in.
         self._term = 0
+        #: What the log looks like that was rewritten in that epoch, as long as it may be of use.
+        self._rewritten: tuple[int, str] | None = None
 
     def bind(self, election: Election, members: Members, source: Source) -> None:
         """The parts that know the election themselves."""
@@ -91,11 +93,13 @@ class Duties:
     def follows(self) -> None:
         """The local log takes in another leader's commands from now on."""
         self._same_log = frozenset()
+        self._rewritten = None
         self._hands.state.change(led=0, rewritten=0)
 
-    def log_replaced(self) -> None:
-        """The log became shorter while this node led; the term is about to end."""
-        self._log_replaced = True
+    def log_lost(self, why: str, replaced: bool) -> None:
+        """The local log gives nothing more, or is another one by now: the term ends."""
+        self._log_replaced = self._log_replaced or replaced
+        self._election.resign(why)
 
     def log_shorter(self) -> None:
         """The local Tile38 says that its log is shorter than it was.
@@ -104,8 +108,7 @@ class Duties:
         word falls to 0 at each cut, and what it said last may be from before a shrink.
         """
         if self._election.epoch() in self._same_log:
-            self.log_replaced()
-            self._election.resign("its log became shorter")
+            self.log_lost("its log became shorter", replaced=True)
 
     def owns_log(self) -> bool:
         """Whether the local log is that of this node's own reign, not a leader's copy."""
@@ -123,7 +126,7 @@ class Duties:
     def publish(self, leadership: Leadership) -> None:
         before, self._role = self._role, leadership.role
         if leadership.role in (Role.TAKING_OVER, Role.LEADER):
-            self._term = leadership.epoch
+            self._term, self._rewritten = leadership.epoch, None
         self._hands.told(leadership)
         self._log.info(
             "{role} in epoch {epoch}, leader {leader}: {reason}",
@@ -318,17 +321,17 @@ class Duties:
         started again; nobody continues from such a log.  Else it follows, from the beginning.
         """
         self._same_log = frozenset()
-        status = self._election.status
-        if status is not None and status.epoch == self._term:
-            self._hands.state.change(led=0, rewritten=status.epoch, fingerprint=seen)
-            self.status_seen()
-        else:
+        self._rewritten = seen
+        self.status_seen()
+        if self._rewritten is not None:
             self._hands.state.change(led=0, rewritten=0)
 
     def status_seen(self) -> None:
         """Call it with each news of C{status}: that nobody else is left may be settled after the term."""
-        status, epoch = self._election.status, self._hands.state.now.rewritten
-        if not epoch or status is None or self._role is not Role.FOLLOWER or self._hands.replica.position:
+        status, seen = self._election.status, self._rewritten
+        if seen is None or status is None or self._role is not Role.FOLLOWER or self._hands.replica.position:
             return
-        if epoch == status.epoch == self._term and status.sync_set == {status.leader}:
-            self._hands.replica.know(Position(epoch, 0))
+        if status.epoch == self._term and status.sync_set == {status.leader}:
+            self._rewritten = None
+            self._hands.state.change(led=0, rewritten=status.epoch, fingerprint=seen)
+            self._hands.replica.know(Position(status.epoch, 0))

@@ -140,7 +140,7 @@ class Node:
         )
         self.election = Election(self.core)
         self.members = Members(self.election)
-        self.source = Source(self.tile38, reactor, self.election, self.backlog, self._log_lost)
+        self.source = Source(self.tile38, reactor, self.election, self.backlog, self.duties.log_lost)
         self.source.log_unchanged = self.duties.log_unchanged
         self.source.may_join = self._may_join
         self.duties.bind(self.election, self.members, self.source)
@@ -353,11 +353,6 @@ class Node:
     def _may_join(self, member: str) -> bool:
         state = self.discovery.view.members.get(member)
         return state is not None and not state.nosync
-
-    def _log_lost(self, why: str, replaced: bool) -> None:
-        if replaced:
-            self.duties.log_replaced()
-        self.election.resign(why)
 
     def _status_seen(self, found: KeyValue | None) -> None:
         try:

@@ -108,8 +108,7 @@ class RewrittenTests(SynchronousTestCase):
     def rewrite(self, log: bytes) -> None:
         """Tile38 does, it is noticed, and the term ends."""
         self.way.server.log = log
-        self.duties.log_replaced()
-        self.member.election.resign("its log became shorter")
+        self.duties.log_lost("its log became shorter", replaced=True)
         self.duties.publish(Leadership(Role.FOLLOWER, None, self.member.core.seen, 0.0, "test"))
         self.way.settle()
 
@@ -183,6 +182,7 @@ class RewrittenTests(SynchronousTestCase):
         self.assertIsNone(self.replica.position)
         self.duties.status_seen()
         self.assertIsNone(self.replica.position)
+        self.assertIsNone(self.start())
 
     def test_alone_afterwards(self) -> None:
         """That the others were removed may become known when the term has ended."""
@@ -191,6 +191,7 @@ class RewrittenTests(SynchronousTestCase):
         self.member.election.observed(status("B", epoch=epoch, version=9), 99)
         self.duties.status_seen()
         self.assertEqual(self.replica.position, Position(epoch, 0))
+        self.assertEqual(self.start(), Position(epoch, 0))
 
     def test_deposed(self) -> None:
         """So it does where another one leads by now."""
