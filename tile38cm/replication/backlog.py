@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterator
 
@@ -68,7 +69,10 @@ class Backlog:
 
     def since(self, position: Position) -> list[Data] | None:
         """All that was delivered behind C{position}; C{None} if its beginning is not kept."""
-        pieces = [p for p in self._pieces if (p.epoch, p.end) > (position.epoch, position.offset)]
+        behind = itertools.takewhile(
+            lambda p: (p.epoch, p.end) > (position.epoch, position.offset), reversed(self._pieces)
+        )
+        pieces = list(behind)[::-1]
         if not pieces:
             return []
         first = pieces[0]

@@ -82,9 +82,6 @@ class Intake:
         self.position: Position | None = None
         #: What Tile38's socket has been given.
         self.acknowledged: Position | None = None
-        #: The backlog has what was acknowledged and the log has not: until it is fed again, C{position}
-        #: is less than this node has promised to have.
-        self.owes = False
         #: The log is being rewritten at our own wish: what is marked in it now may not be there afterwards.
         self.rewriting = False
 
@@ -130,7 +127,7 @@ class Intake:
         """Set what is known by other means: a proof on disk, an own reign, an empty log."""
         self.position = self.acknowledged = position
         self._matcher = self._recovered = self._prefix = None
-        self._hopeless = self.owes = False
+        self._hopeless = False
         if position is None or position == EMPTY:
             self._doubts = Doubts(())
 
@@ -149,7 +146,6 @@ class Intake:
             return
         self.know(recovered.position)
         self._recovered = recovered if recovered.behind else None
-        self.owes = bool(self._backlog.since(recovered.position))
         self._log.info(
             "the log is at {position}, and {n} commands behind it",
             position=str(recovered.position),
@@ -184,6 +180,20 @@ class Intake:
         """Whether the log is exactly what C{position} says."""
         return self.position not in (None, EMPTY) and self._recovered is None and self._matcher is None
 
+    @property
+    def owes(self) -> bool:
+        """Whether the backlog has what was acknowledged and the log has not.
+
+        Until that is fed again C{position} is less than this node has promised to have.
+        """
+        return bool(self._owed())
+
+    def _owed(self) -> list[Data] | None:
+        """Nothing while the log is known to hold more than that, which only a leader can explain."""
+        if self.position is None or self.attached or self.matching:
+            return None
+        return self._backlog.since(self.position)
+
     def begin(self) -> None:
         """A stream begins at C{position}: what the log holds behind that is to be found in it."""
         matcher = None if self._recovered is None else Matcher(self._recovered.behind)
@@ -198,6 +208,13 @@ class Intake:
         C{position} moves only when all is explained: until then nothing is known
         but the marker.  Fails with L{NoMatch}; then L{give_up}.
         """
+        rest = self._unmatched(data)
+        held = len(data.payload) - (0 if rest is None else len(rest.payload))
+        self._backlog.append(evolve(data, end=data.start + held, payload=data.payload[:held]))
+        return rest
+
+    def _unmatched(self, data: Data) -> Data | None:
+        """As L{skip}, and leaves the backlog alone."""
         assert self._matcher is not None
         start = data.start
         for words in commands(data.payload):
@@ -206,7 +223,6 @@ class Intake:
             if not is_own(words) and self._matcher.feed(*(lengthened(words, s) for s in self.slacks)):
                 self.know(Position(data.epoch, start))
                 break
-        self._backlog.append(evolve(data, end=start, payload=data.payload[: start - data.start]))
         if start == data.end:
             return None
         return evolve(data, payload=data.payload[start - data.start :])
@@ -222,33 +238,25 @@ class Intake:
 
         Fails with L{AttachError} or C{Tile38Error}; what does not match is given up.
         """
-        pieces = None if self.position is None else self._backlog.since(self.position)
-        if not pieces or self.attached:
-            self.owes = False
+        pieces = self._owed()
+        if not pieces:
             return
-        self._backlog.forget(pieces)
         self.begin()
         try:
-            fresh = [p for p in (self.skip(p) if self.matching else p for p in pieces) if p is not None]
+            fresh = [p for p in (self._unmatched(p) if self.matching else p for p in pieces) if p is not None]
         except NoMatch as e:
+            self._backlog.forget(pieces)
             self.give_up(str(e))
             return
         if self.matching:
-            self.owes = False
-            return  # the leader may explain it
-        self.owes = True
-        try:
-            await self.attach(sum(len(p.payload) for p in fresh))
-        except BaseException:
-            for piece in fresh:
-                self._backlog.append(piece)  # it is acknowledged, and nowhere else
-            raise
+            return  # see _owed
+        await self.attach(sum(len(p.payload) for p in fresh))
+        self._backlog.forget(fresh)  # not before: it is acknowledged, and nowhere else
         self.mark()
         for piece in fresh:
             if self.position is not None and piece.epoch != self.position.epoch:
                 self.turn(Position(piece.epoch, piece.start))
             self.take(piece)
-        self.owes = False
         self._log.info("Tile38 was given again what it had lost, up to {at}", at=str(self.position))
 
     async def attach(self, to_come: int) -> None:
@@ -368,9 +376,9 @@ class Intake:
         self.hold_off()
         if self.attached:
             self._mark_no_more()
-            last = pair(b"promotion", f"{self._member} {self.position}".encode())
-            if self.position is not None and self.explained:
-                last = marker(self._member, self.position)  # which is found again should this fail in the end
+            # A marker is found again should this fail in the end; a position that is not sure makes none.
+            sure = self.position if self.explained else None
+            last = marker(self._member, sure) if sure else pair(b"promotion", self._member.encode())
             if not (await self._virtual.drain(last)).proven:
                 raise AttachError("Tile38 has not applied everything that it was sent")
         await self._local.unfollow()
