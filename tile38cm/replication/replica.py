@@ -149,7 +149,7 @@ class Replica:
             except (BadMessage, AttachError, LogError, OSError, Tile38Error) as e:
                 self._say(f"replication has to wait: {e}")
             except NoMatch as e:
-                self._intake.give_up(str(e))
+                self._mismatch(e)
             await pause(self._clock, RETRY)
 
     async def _round(self) -> None:
@@ -268,7 +268,10 @@ class Replica:
         if session.waiting is not None:
             session.waiting.append(words)
         elif words[0] == DATA:
-            self._take(session, Data.read(words))
+            try:
+                self._take(session, Data.read(words))
+            except NoMatch as e:
+                self._mismatch(e)
         elif words[0] == PUBLISH and len(words) == 2:
             self._intake.publish(words[1])
         elif words[0] == EPOCH and len(words) == 3:
@@ -291,12 +294,7 @@ class Replica:
         if self._intake.matching:
             self._match(session, data)
             return
-        try:
-            self._intake.take(data)
-        except NoMatch as e:
-            self._cut("the log does not match")
-            self._intake.give_up(str(e))
-            return
+        self._intake.take(data)
         if self._intake.full:
             session.conn.pause(True)
 
@@ -310,12 +308,7 @@ class Replica:
 
     def _match(self, session: Session, data: Data) -> None:
         """The log may hold this already; once it is known from where it does not, Tile38 is attached."""
-        try:
-            rest = self._intake.skip(data)
-        except NoMatch as e:
-            self._cut("the log does not match")
-            self._intake.give_up(str(e))
-            return
+        rest = self._intake.skip(data)
         if self._intake.matching:
             self._give_up_unless_more_comes(session)
             return
@@ -327,8 +320,11 @@ class Replica:
 
     def _give_up_unless_more_comes(self, session: Session) -> None:
         if session.remaining <= 0:
-            self._cut("the log does not match")
-            self._intake.give_up("the log holds more than the leader ever sent")
+            raise NoMatch("the log holds more than the leader ever sent")
+
+    def _mismatch(self, found: NoMatch) -> None:
+        self._cut("the log does not match")
+        self._intake.give_up(str(found))
 
     def _room(self) -> None:
         if self._session is not None and self._session.waiting is None:
@@ -374,16 +370,16 @@ class Replica:
         self._log.warn("this node starts over: {reason}", reason=reason)
         self._stage(Stage.STARTING_OVER)
         self._set_ready(False)
-        before = self.position
+        before, stands = self.position, None
         self.know(None)
         self._backlog.clear()
         await self._intake.detach()
         try:
-            self.know(await self.owner.erase(reason))
-        except BaseException:
-            if self.owner.own_log():
-                self.know(before)  # it is as it was, and markers in it would not tell
-            raise
+            stands = await self.owner.erase(reason)
+        finally:
+            if stands is None and self.owner.own_log():
+                stands = before  # it is as it was, and markers in it would not tell
+            self.know(stands)
 
     # -- saying ---------------------------------------------------------------
 
