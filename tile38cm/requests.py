@@ -274,7 +274,7 @@ class Requests:
         mine = means.state.now.shrunk == wanted
         if not self._leading():
             # A log that is rewritten before it has caught up lacks what Tile38 waits for.
-            if not mine and await means.intake.level():
+            if not mine and await self._follows():
                 await self._shrink_here(wanted)
             return
         others = [m for m in means.view().members.values() if m.id != means.member]
@@ -304,7 +304,7 @@ class Requests:
         means = self._means
         if not await means.store.take(TURN):
             return
-        # Neither may this node be chosen while its log is rewritten, nor is the log of one that has been.
+        # Who may be chosen to lead does not rewrite its log, and who rewrites it is not chosen.
         means.intake.rewriting = True
         try:
             if not (self._leading() or await self._follows()):
