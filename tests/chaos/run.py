@@ -73,7 +73,7 @@ class Run:
         return not self.findings
 
     def _tell_last(self, world: World) -> None:
-        """What the managers logged last, and where they were: somebody else's machine keeps no files for us."""
+        """What the managers logged last, and where they were: on another machine nobody can look."""
         for node in world.nodes:
             said = node.manager.text().splitlines()
             state = node.manager.state()

@@ -86,10 +86,6 @@ class Manager(Program):
         """All that it has logged."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
-    def last_lines(self, n: int) -> list[str]:
-        """The end of that."""
-        return self.text().splitlines()[-n:]
-
 
 @define(eq=False)
 class Node:
@@ -301,7 +297,8 @@ class Lab:
         try:
             return wait_for(lambda: self.settled(wanted), what, timeout, every=0.05)
         except TimeoutError as e:
-            said = (f"{node.id}: {line}" for node in wanted for line in node.manager.last_lines(LAST_LINES))
+            ends = {node.id: node.manager.text().splitlines()[-LAST_LINES:] for node in wanted}
+            said = (f"{node}: {line}" for node, lines in ends.items() for line in lines)
             raise TimeoutError("\n".join([str(e), *said])) from None
 
     def wait_same(self, key: str, *nodes: Node, timeout: float = 15.0) -> set[str]:
