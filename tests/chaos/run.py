@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import json
 import random
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from attrs import define, field
 
@@ -16,7 +18,7 @@ from tests.chaos.faults import Striking, chosen
 from tests.chaos.gates import by_node, overlaps
 from tests.chaos.history import Outcome, wrong_ends, wrong_reads
 from tests.chaos.options import Options
-from tests.chaos.world import World, now
+from tests.chaos.world import Node, World, now
 from tests.real import ReplyError
 
 #: Seconds for the cluster to be of one mind, once everything is healed.
@@ -28,11 +30,11 @@ SLACK = 6.0
 #: What a full disk looks like here; a manager that is started on one may end, if it says so.
 FULL = "[Errno 27]"
 #: With findings so many lines of each manager's log are printed.
-LAST_LINES = 10
+LAST_LINES = 8
 #: And so many of where it was.
-STACK_LINES = 30
-#: At most so many findings of one kind are printed.
-SHOWN = 15
+STACK_LINES = 8
+#: At most so many findings of one kind are printed, and so much of each: others see only the end of a log.
+SHOWN, WIDTH = 5, 300
 
 
 @define
@@ -77,9 +79,15 @@ class Run:
         for node in world.nodes:
             said = node.manager.text().splitlines()
             state = node.manager.state()
-            where = node.manager.text().splitlines()[len(said) :]
-            for line in (*said[-LAST_LINES:], f"it was in state {state}", *where[:STACK_LINES]):
-                self.say(f"LAST {node.id}: {line}")
+            where = itertools.dropwhile(
+                lambda line: "Current thread" not in line, node.manager.text().splitlines()[len(said) :]
+            )
+            for line in (
+                *said[-LAST_LINES:],
+                f"it was in state {state}",
+                *itertools.islice(where, STACK_LINES),
+            ):
+                self.say(f"LAST {node.id}: {_short(line)}")
 
     async def _judge(self, world: World, load: Load) -> None:
         for node in world.nodes:
@@ -88,13 +96,15 @@ class Run:
                 node.manager.start()
         await asyncio.sleep(2.0)
         await load.stop()
+        settled = True
         try:
             self.say(f"settled {await world.settled(SETTLE_TIMEOUT):.1f} s later")
         except TimeoutError as e:
+            settled = False
             self._found([f"NOT SETTLED: {e}"])
         await asyncio.sleep(max(LIFETIMES) + SLACK)
-        held = await self._equal(world)
         leader = world.status().get("leader", "")
+        held = await self._equal(node for node in world.nodes if settled or node.id == leader)
         self._found(f"READ: {each}" for each in wrong_reads(load.history))
         self._found(f"READ THROUGH R: {each}" for each in _phantoms(load))
         if leader in held:
@@ -104,12 +114,12 @@ class Run:
             known = {key: v for key, v in values.items() if key[0] != TTL or key in load.history.writes}
             self._found(f"{leader}: {each}" for each in wrong_ends(load.history, known, now()))
 
-    async def _equal(self, world: World) -> dict[str, Contents]:
-        """What all nodes hold, as soon as it is the same."""
-        end = now() + EQUAL_TIMEOUT
+    async def _equal(self, compared: Iterable[Node]) -> dict[str, Contents]:
+        """What these nodes hold, as soon as it is the same."""
+        nodes, end = list(compared), now() + EQUAL_TIMEOUT
         while True:
             try:
-                held = {node.id: await asyncio.to_thread(contents, node) for node in world.nodes}
+                held = {node.id: await asyncio.to_thread(contents, node) for node in nodes}
             except (OSError, ReplyError) as e:
                 if now() > end:
                     self._found([f"NOT READABLE: {e}"])
@@ -118,8 +128,9 @@ class Run:
                 continue
             if not self.options.lifetimes:
                 held = {node: {k: v for k, v in found.items() if k != TTL} for node, found in held.items()}
-            first, *rest = held
-            wrong = [f"{first} / {b}: {d}" for b in rest for d in differences(held[first], held[b])]
+            wrong = [
+                f"{a} / {b}: {d}" for a, b in itertools.pairwise(held) for d in differences(held[a], held[b])
+            ]
             if not wrong:
                 return held
             if now() > end:
@@ -138,7 +149,7 @@ class Run:
     def _found(self, findings: list[str] | Iterator[str]) -> None:
         every = list(findings)
         for each in every[:SHOWN]:
-            self.say(f"FOUND {each}")
+            self.say(f"FOUND {each[:WIDTH]}")
         if len(every) > SHOWN:
             self.say(f"FOUND {len(every) - SHOWN} more of that kind")
         self.findings += every
@@ -165,6 +176,15 @@ class Run:
         trouble = sorted(set(re.findall(r'"level": "critical".*?"message": "([^"]*)"', logs)))
         self._found(f"CRITICAL: {each}" for each in trouble if FULL not in each)
         self.say(f"{len(self.findings)} findings, seed {self.options.seed}, logs in {world.folder}")
+
+
+def _short(line: str) -> str:
+    """Of a line that a manager logged as JSON what a person reads first."""
+    try:
+        record = json.loads(line)
+        return f"{record['time']} {record['message']}"[:WIDTH]
+    except (ValueError, KeyError, TypeError):
+        return line[:WIDTH]
 
 
 def _phantoms(load: Load) -> Iterator[str]:

@@ -40,4 +40,4 @@ class ChaosTests(TestCase):
         print("\n".join(lines if ended.returncode else lines[:1] + lines[-SUMMARY:]))
         if ended.returncode:
             told = [line for line in lines if "  FOUND " in line or "  LAST " in line]
-            self.fail("\n".join(told or lines[-20:]))
+            self.fail("\n".join([*lines[:1], *told] if told else lines[-20:]))
