@@ -14,7 +14,7 @@ from twisted.internet.tcp import Connection, Server
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tile38cm.turns import MOST, hasten, soon
+from tile38cm.turns import LOOK, MOST, SHORT_WAITS, Turns, hasten, soon
 
 
 class Recorder(Protocol):
@@ -225,6 +225,76 @@ class TurnTests(SynchronousTestCase):
         other = object()
         hasten(other)
         self.assertFalse(hasattr(other, "doIteration"))
+
+
+class Events:
+    """Stands for the kernel's queue: each time so many events come so many seconds after the last ones."""
+
+    def __init__(self, *waits: float, together: int = 1) -> None:
+        self.now = 0.0
+        self.asked: list[float] = []
+        self._waits = list(waits)
+        self._together = together
+        self._due = self._waits.pop(0)
+
+    def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
+        """Takes ten microseconds at least."""
+        self.asked.append(timeout)
+        self.now += 10e-6
+        if timeout:
+            self.now = max(self.now, self._due if timeout < 0 else min(self._due, self.now + timeout))
+        if self.now < self._due:
+            return []
+        self._due = self.now + self._waits.pop(0) if self._waits else float("inf")
+        return [(-1, 0)] * self._together
+
+
+class WaitTests(SynchronousTestCase):
+    """When a reactor sleeps, and when it looks first."""
+
+    def waits(self, *waits: float, timeout: float | None = 9, together: int = 1) -> list[list[float]]:
+        """What the kernel is asked in each turn."""
+        events = Events(*waits, together=together)
+        reactor = EPollReactor()
+        for descriptor in reactor.removeAll():
+            descriptor.connectionLost(Failure(ConnectionDone()))
+        reactor._poller.close()
+        reactor._poller = events
+        turns = Turns(reactor, lambda: events.now)
+        asked = []
+        for _ in waits:
+            events.asked = []
+            turns._turn(timeout)
+            asked.append(events.asked)
+        return asked
+
+    def test_now_and_then(self) -> None:
+        """Events that are far apart, and the reply to each, are slept for."""
+        waits = [1, LOOK / 2] * SHORT_WAITS
+        self.assertEqual(self.waits(*waits), [[9]] * len(waits))
+
+    def test_close(self) -> None:
+        """After some that followed each other closely the next one is looked for."""
+        waits = [LOOK / 2] * SHORT_WAITS + [25e-6, 45e-6]
+        asked = self.waits(*waits, timeout=None)
+        self.assertEqual(asked, [[-1]] * SHORT_WAITS + [[0] * 3, [0] * 5])
+
+    def test_many(self) -> None:
+        """Where several come at once there is enough to do."""
+        waits = [LOOK / 2] * 3 * SHORT_WAITS
+        self.assertEqual(self.waits(*waits, together=2), [[9]] * len(waits))
+
+    def test_no_more(self) -> None:
+        """It does not look for long, nor again before they are close again."""
+        *_, looked, after, again = self.waits(*[LOOK / 2] * SHORT_WAITS, 1, LOOK / 2, LOOK / 2)
+        self.assertEqual((looked[-1], after, again), (9, [9], [9]))
+        self.assertEqual(set(looked[:-1]), {0})
+        self.assertLess(len(looked), LOOK / 10e-6 + 5)
+
+    def test_soon_due(self) -> None:
+        """A delayed call that is due before that is not kept waiting."""
+        waits = [10e-6] * SHORT_WAITS + [1]
+        self.assertEqual(self.waits(*waits, timeout=LOOK / 2), [[LOOK / 2]] * len(waits))
 
 
 class OtherConnectionTests(TurnTests):
