@@ -79,6 +79,7 @@ class Run:
         for node in world.nodes:
             said = node.manager.text().splitlines()
             state = node.manager.state()
+            node.manager.abort()
             where = itertools.dropwhile(
                 lambda line: "Current thread" not in line, node.manager.text().splitlines()[len(said) :]
             )

@@ -105,14 +105,16 @@ class Manager:
         return True
 
     def state(self) -> str:
-        """What the kernel calls it (R, S, T, …); then it is ended, and its log has where each thread was."""
+        """What the kernel calls it: R, S, T (frozen) and so on."""
         if self.process is None or self.process.poll() is not None:
             return "ended"
-        said = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+    def abort(self) -> None:
+        """End it; its log says then where each thread was."""
         self.signal(signal.SIGABRT)
         self.signal(signal.SIGCONT)
         self.ended(COPY_TIMEOUT)
-        return said
 
     def text(self) -> str:
         """All that it has logged."""
