@@ -6,7 +6,6 @@ import asyncio
 import random
 import resource
 import subprocess
-import sys
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -21,7 +20,7 @@ class DiskTests(SynchronousTestCase):
 
     def test_twice(self) -> None:
         """Two such faults at once leave the limit as it was."""
-        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        child = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
         self.addCleanup(child.communicate)
         before = resource.prlimit(child.pid, resource.RLIMIT_FSIZE)
         node = SimpleNamespace(id="node1", manager=SimpleNamespace(process=child))
