@@ -2,7 +2,8 @@
 
 The agent answers from its own cache in a fraction of a millisecond and does so
 even while all Consul servers are dead; when the agent itself is away, an answer of
-the last minutes counts, and without one the caller is refused.
+the last day counts, as long as the caller's certificate holds: the nodes of a
+cluster let each other in all that time.  Without one the caller is refused.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tile38cm.tls.partners import Authority
 YES_FRESH = 5.0
 NO_FRESH = 1.0
 #: Seconds for which an answer counts while the agent is away.
-STALE = 300.0
+STALE = 24 * 3600.0
 #: Seconds for one question, and after a failed one until the next.
 ASK_TIMEOUT = 2.0
 ASK_AGAIN = 1.0
@@ -139,8 +140,8 @@ class Intentions:
         if self._logged is None or not 0 <= now - self._logged < LOG_EVERY:
             self._logged = now
             self._log.warn(
-                "cannot ask Consul for intentions ({error}): answers of the last {stale:g} s count,"
+                "cannot ask Consul for intentions ({error}): answers of the last {stale:g} h count,"
                 " unknown callers are refused",
                 error=error,
-                stale=STALE,
+                stale=STALE / 3600,
             )

@@ -112,7 +112,7 @@ class IntentionsTests(SynchronousTestCase):
         self.answered(True)
 
     def test_agent_away_known(self) -> None:
-        """Without an agent the last answer counts for five minutes, yes or no, and no longer."""
+        """Without an agent the last answer counts for a day, yes or no, and no longer."""
         for authorized in (True, False):
             self.answered(authorized)
             self.clock.advance(STALE - 1)
@@ -124,6 +124,15 @@ class IntentionsTests(SynchronousTestCase):
             self.agent.fail()
             self.assertFalse(self.successResultOf(asked).allowed)
             self.clock.advance(ASK_AGAIN)
+
+    def test_agent_away_for_hours(self) -> None:
+        """Who was let in an hour ago is let in: a cluster goes on without Consul."""
+        self.answered(True)
+        for _ in range(4):
+            self.clock.advance(3600.0)
+            asked = self.ask()
+            self.agent.fail()
+            self.assertTrue(self.successResultOf(asked).allowed)
 
     def test_agent_hangs(self) -> None:
         """An agent that does not answer is given up after two seconds."""
