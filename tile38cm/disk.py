@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol, TypeVar
+
+from twisted.internet.defer import Deferred
+
+T = TypeVar("T")
+
+
+class InThread(Protocol):
+    """Runs a function where it may block, as L{twisted.internet.threads.deferToThread} does."""
+
+    def __call__(self, function: Callable[[], T], /) -> Deferred[T]: ...
 
 
 def sync(file: IO[Any]) -> None:

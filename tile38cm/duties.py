@@ -19,9 +19,10 @@ from twisted.logger import Logger
 from tile38cm.coordination.consul import ConsulError
 from tile38cm.coordination.election import Election
 from tile38cm.coordination.promises import Heartbeat
-from tile38cm.coordination.status import EpochRecord, Settlement
+from tile38cm.coordination.status import EpochRecord, Rubbish, Settlement
 from tile38cm.coordination.store import ClusterStore, with_start
 from tile38cm.coordination.survey import Report
+from tile38cm.disk import InThread
 from tile38cm.health import LocalHealth
 from tile38cm.model import Leadership, Position, Role
 from tile38cm.peers.dial import PeerDialer
@@ -142,6 +143,9 @@ class Duties:
             if leadership.role is Role.FOLLOWER:
                 self._start(self._step_down(), "stepping down")
 
+    def ask_consul(self) -> None:
+        self._start(self._ask_consul(), "asking Consul whether it answers")
+
     def survey(self, ticket: int, members: frozenset[str] | None) -> None:
         self._start(self._survey(ticket, members), "asking the others where they stand")
 
@@ -178,6 +182,14 @@ class Duties:
             self._hands.state.change(seen=epoch)
 
     # -- the work -------------------------------------------------------------
+
+    async def _ask_consul(self) -> None:
+        try:
+            await self._hands.store.read_status()
+        except (ConsulError, Rubbish) as e:
+            self._log.debug("no answer: {e}", e=str(e))
+            return
+        self._election.consul_answered()
 
     async def _survey(self, ticket: int, members: frozenset[str] | None) -> None:
         hands, status = self._hands, self._election.status
@@ -244,11 +256,11 @@ class Duties:
             raise AttachError("the log does not end with a whole command")
         return size
 
-    async def remember(self) -> None:
+    async def remember(self, in_thread: InThread) -> None:
         """Note on disk what the log of our own reign looks like by now."""
         state, size = self._hands.state, self._hands.health.log_size
         if self._role is Role.LEADER and state.now.led and size != state.now.fingerprint[0]:
-            state.change(fingerprint=await self._fingerprint(size))
+            await state.change_apart(in_thread, fingerprint=await self._fingerprint(size))
 
     async def _fingerprint(self, size: int) -> tuple[int, str]:
         """The size, and the sum of the last bytes up to there; fails with C{Tile38Error}."""

@@ -16,9 +16,10 @@ from twisted.logger import Logger
 
 from tile38cm.coordination.consul import ConsulError
 from tile38cm.coordination.store import ClusterStore
+from tile38cm.disk import InThread
 from tile38cm.model import Position
 from tile38cm.replication.history import EMPTY, parted_at
-from tile38cm.replication.local_log import InThread, copy_log, start_over
+from tile38cm.replication.local_log import copy_log, start_over
 from tile38cm.replication.tail import TailSpan, save_tail
 from tile38cm.state import StateDirectory
 from tile38cm.tasks import Tasks, pause

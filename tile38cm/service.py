@@ -237,7 +237,12 @@ class NodeService(Service):
                 seen = why and (leader is None or election.resting)
                 tell = self._log.info if seen else self._log.debug
                 tell("this node does not stand for election: {why}", why=why or "it may")
+            began = self._reactor.seconds()
             await pause(self._reactor, step)
+            held = self._reactor.seconds() - began - step
+            if held > self._settings.lease / 2:
+                # Of other nodes it looks like a cut, so the log of this one should tell.
+                self._log.warn("this process did not run for {held:.2f} s", held=held)
 
     def _start_requests(self) -> None:
         node = self._node
@@ -282,7 +287,7 @@ class NodeService(Service):
                 due = now + ANNOUNCE_EVERY
                 self._node.state.change()  # what a full disk did not take
                 try:
-                    await self._node.duties.remember()
+                    await self._node.duties.remember(self._in_thread)
                     written = await self._node.store.announce(self._node.announcement.document())
                     trouble = ""
                 except (ConsulError, Tile38Error) as e:

@@ -6,12 +6,13 @@ import errno
 import fcntl
 import json
 from pathlib import Path
+from threading import Lock
 from typing import IO, Any
 
 from attrs import evolve, frozen
 from twisted.logger import Logger
 
-from tile38cm.disk import publish, sync
+from tile38cm.disk import InThread, publish, sync
 from tile38cm.model import Position
 
 #: What files of earlier versions lack, and what that means.
@@ -55,7 +56,7 @@ class Remembered:
 class StateDirectory:
     """The directory of one node; one process at a time.
 
-    Every change is on disk when the call returns.
+    Every change is on disk when the call returns, or its Deferred fires.
     """
 
     _log = Logger()
@@ -67,6 +68,8 @@ class StateDirectory:
         #: Whether C{now} is on disk.
         self._kept = True
         self._lock: IO[bytes] | None = None
+        #: Held by the one thread that writes.
+        self._writing = Lock()
 
     def open(self) -> Remembered:
         """Read what was remembered and count this start; fails with L{StateError}.
@@ -97,6 +100,18 @@ class StateDirectory:
 
     def keep(self, state: Remembered) -> None:
         """Remember C{state}; fails with C{OSError}."""
+        with self._writing:
+            self._write(state)
+            self.now, self._kept = state, True
+
+    def _keep_newest(self) -> Remembered:
+        """Runs in a thread: what was changed while it waited for the disk is not undone."""
+        with self._writing:
+            state = self.now
+            self._write(state)
+        return state
+
+    def _write(self, state: Remembered) -> None:
         text = json.dumps(
             {
                 "cluster": state.cluster,
@@ -117,7 +132,6 @@ class StateDirectory:
             f.write(text)
             sync(f)
         publish(temporary, self._file)
-        self.now, self._kept = state, True
 
     def change(self, **what: Any) -> None:
         """Remember the same with some fields changed; a full disk is reported, not raised.
@@ -134,7 +148,23 @@ class StateDirectory:
         except OSError as e:
             self.now, self._kept = state, False
             if not said:
-                self._log.error("cannot write {path}: {e}", path=str(self._file), e=str(e))
+                self._complain(e)
+
+    async def change_apart(self, in_thread: InThread, **what: Any) -> None:
+        """The same for what changes all the time: a disk that is slow holds nobody up."""
+        state = evolve(self.now, **what)
+        if state == self.now and self._kept:
+            return
+        self.now, self._kept = state, False
+        try:
+            written = await in_thread(self._keep_newest)
+        except OSError as e:
+            self._complain(e)
+        else:
+            self._kept = self.now is written
+
+    def _complain(self, e: OSError) -> None:
+        self._log.error("cannot write {path}: {e}", path=str(self._file), e=str(e))
 
 
 def _clean_words(position: Position, size: int) -> list[int]:

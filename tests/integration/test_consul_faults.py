@@ -17,6 +17,8 @@ from tests.real import ROOT, wait_for
 POLICY = Path(ROOT) / "deploy" / "consul-policy.hcl"
 #: Seconds without Consul: longer than its sessions live, which is ten seconds, so that they are lost.
 OUTAGE = 15.0
+#: Seconds that a leader stands still: longer than a promise lasts.
+STALL = 3.0
 #: Seconds between two writes of a client that goes on for a long time.
 PACE = 0.01
 
@@ -45,6 +47,30 @@ class AgentTests(SynchronousTestCase):
             self.check(lab, load)
             self.assertEqual(lab.status()["epoch"], before["epoch"])
             self.assertLess(max(writer.pause for writer in load.writers.values()), 2.0)
+
+    def test_a_leader_that_stalls_meanwhile(self) -> None:
+        """The agent accepts and is silent, and the leader does not run for longer than promises last.
+
+        Nobody can win a term, so the old leader gets its promises back.
+        """
+        with settled_lab(tls="connect") as lab:
+            leader = lab.wait_settled()
+            before = lab.status()
+            with load_through(lab, "stall", lab.others(leader)) as load:
+                load.wait_writes(20)
+                lab.consul.pause()
+                for _ in range(2):
+                    leader.manager.pause()
+                    time.sleep(STALL)
+                    leader.manager.resume()
+                    load.wait_writes(20)
+                lab.consul.resume()
+                load.wait_writes(20)
+                self.assertIs(lab.wait_settled(), leader)
+            self.check(lab, load)
+            self.assertEqual(lab.status()["epoch"], before["epoch"])
+            self.assertLess(max(writer.pause for writer in load.writers.values()), STALL + 3.0)
+            self.assertIn("this process did not run for", leader.manager.text())
 
     def check(self, lab: Lab, load: Load) -> None:
         """Nobody saw an error, and all writes are everywhere."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -18,6 +20,7 @@ from tile38cm.model import Position
 from tile38cm.state import LATER, Remembered, StateDirectory, StateError
 
 FULL = Remembered("c", 7, 3, "s1", 6, (120, "abc"), (Position(6, 100), 120), 4, True, "s", (5.0,))
+T = TypeVar("T")
 #: What every version has written.
 REQUIRED = ("cluster", "seen", "starts", "shrunk", "led", "fingerprint", "clean")
 #: A few letters are enough, and the table of all of Unicode takes seconds to build.
@@ -37,6 +40,31 @@ _STATES = st.builds(
     session=st.text(_TEXT, max_size=5),
     slacks=st.lists(st.floats(0, 1e6), max_size=2).map(tuple),
 )
+
+
+class Threads:
+    """Functions that are to run in threads, until it is time."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Callable[[], None]] = []
+
+    def __call__(self, function: Callable[[], T]) -> Deferred[T]:
+        done: Deferred[T] = Deferred()
+
+        def run() -> None:
+            try:
+                done.callback(function())
+            except OSError:
+                done.errback()
+
+        self._waiting.append(run)
+        return done
+
+    def run(self) -> None:
+        """All of them, in order."""
+        waiting, self._waiting = self._waiting, []
+        for run in waiting:
+            run()
 
 
 class StateTests(SynchronousTestCase):
@@ -124,6 +152,45 @@ class StateTests(SynchronousTestCase):
         (self.path / "state.new").rmdir()
         directory.change()
         self.assertEqual(json.loads(self.file().read_text())["seen"], 9)
+
+    def test_a_slow_disk_holds_nobody_up(self) -> None:
+        """What is written apart is known at once, and undoes nothing that was written meanwhile."""
+        directory, threads = self.opened(), Threads()
+        changing = Deferred.fromCoroutine(directory.change_apart(threads, fingerprint=(5, "a")))
+        self.assertNoResult(changing)
+        self.assertEqual(directory.now.fingerprint, (5, "a"))
+        self.assertEqual(json.loads(self.file().read_text())["fingerprint"], [0, ""])
+        directory.change(seen=9)
+        threads.run()
+        self.successResultOf(changing)
+        again = StateDirectory(self.path).open()
+        self.assertEqual((again.fingerprint, again.seen), ((5, "a"), 9))
+
+    def test_full_disk_apart(self) -> None:
+        """It is said, and tried again with the next call, as with any other change."""
+        directory, threads = self.opened(), Threads()
+        (self.path / "state.new").mkdir()
+        changing = Deferred.fromCoroutine(directory.change_apart(threads, fingerprint=(5, "a")))
+        with capturedLogs() as events:
+            threads.run()
+        self.successResultOf(changing)
+        self.assertEqual(len(events), 1)
+        (self.path / "state.new").rmdir()
+        directory.change()
+        self.assertEqual(json.loads(self.file().read_text())["fingerprint"], [5, "a"])
+
+    def test_changed_while_it_was_written(self) -> None:
+        """What the thread did not see is still owed to the disk."""
+        directory, threads = self.opened(), Threads()
+        first = Deferred.fromCoroutine(directory.change_apart(threads, fingerprint=(5, "a")))
+        second = Deferred.fromCoroutine(directory.change_apart(threads, fingerprint=(6, "b")))
+        (self.path / "state.new").mkdir()
+        threads.run()
+        (self.path / "state.new").rmdir()
+        directory.change()
+        self.assertEqual(json.loads(self.file().read_text())["fingerprint"], [6, "b"])
+        for changing in (first, second):
+            self.successResultOf(changing)
 
     def test_full_disk_at_start(self) -> None:
         """A start that cannot be counted does not go on."""

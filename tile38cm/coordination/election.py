@@ -30,6 +30,10 @@ from tile38cm.model import Leadership, Role
 
 #: So much longer (seconds) a node waits before it founds a cluster, if it is empty or was told of no others.
 FOUNDING_PATIENCE = 3.0
+#: Seconds between two questions to a Consul that does not answer.
+ASK_AGAIN = 0.5
+#: Why a member does not stand although it may.
+NO_CONSUL = "Consul does not answer, and nobody can win a term without it"
 
 
 class Election(Office):
@@ -177,7 +181,11 @@ class Election(Office):
             pause = core.lease / BEATS_PER_LEASE
             core.candidacy = evolve(candidacy, rounds=candidacy.rounds + 1, next_round=core.now() + pause)
         elif isinstance(advice, Stand):
-            self._machine.claim()
+            if core.forced or self._consul_answers(core.now()):
+                self._machine.claim()
+            else:
+                core.why_not = NO_CONSUL
+                self._machine.withdraw(NO_CONSUL)
 
     def _advice(self, candidacy: Candidacy, reports: tuple[Report, ...]) -> Advice:
         core, me = self._core, self.report()
@@ -330,12 +338,40 @@ class Election(Office):
         if core.term is not None:
             self._tick_in_office(core.term, now)
         elif core.candidacy is not None:
-            if not core.candidacy.claimed and now >= core.candidacy.next_round:
+            if core.candidacy.claimed:
+                return
+            self._ask_consul(now)
+            if now >= core.candidacy.next_round:
                 self._machine.ask()
         elif not self._stopped():
             core.why_not = core.unfit(now)
+            # Asked a little before the promise ends, so that a failover does not wait for the answer.
+            if not core.unfit(now + core.lease / 2):
+                self._ask_consul(now)
+            if not core.why_not and not self._consul_answers(now):
+                core.why_not = NO_CONSUL
             if not core.why_not:
                 self._stand()
+
+    def consul_answered(self) -> None:
+        """Consul's leader has answered a question of this member."""
+        self._core.consul_heard = self._core.now()
+        self.tick()
+
+    def _consul_answers(self, now: float) -> bool:
+        """Whether a claim would be settled soon, as far as can be known.
+
+        A claim without an answer binds its sender, which can promise nothing to anybody
+        until Consul is back: two members that try it would leave a living leader without
+        promises for as long.
+        """
+        return now - self._core.consul_heard <= self._core.lease
+
+    def _ask_consul(self, now: float) -> None:
+        core = self._core
+        if now - core.consul_asked >= ASK_AGAIN and now - core.consul_heard >= core.lease / 2:
+            core.consul_asked = now
+            core.effects.ask_consul()
 
     def _stand(self) -> None:
         core = self._core

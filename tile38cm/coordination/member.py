@@ -19,6 +19,9 @@ class Effects(Protocol):
     def publish(self, leadership: Leadership) -> None:
         """Tell everybody; called in the turn of the change, gate first."""
 
+    def ask_consul(self) -> None:
+        """Read C{status} by quorum, for the sake of an answer -> L{Election.consul_answered}."""
+
     def survey(self, ticket: int, members: frozenset[str] | None) -> None:
         """Ask C{members} (C{None}: all known) where they stand -> L{Election.surveyed}."""
 
@@ -80,6 +83,9 @@ class Core:
     #: The newest status seen in this life, which Consul may have lost or taken back since.
     newest: Status | None = None
     status_known: bool = False
+    #: When Consul was last asked, and when it last answered, only to know whether it does.
+    consul_asked: float = float("-inf")
+    consul_heard: float = float("-inf")
     lock_held: bool = False
     candidacy: Candidacy | None = None
     term: Term | None = None

@@ -8,7 +8,7 @@ compared with C{AOFMD5} and read again where it differs.
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from functools import partial
 from hashlib import md5
 from pathlib import Path
@@ -22,7 +22,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from tile38cm.disk import publish, sync
+from tile38cm.disk import InThread, publish, sync
 from tile38cm.settings import Secret
 from tile38cm.tasks import within
 from tile38cm.tile38 import Refused, Tile38, Tile38Error, Unreachable
@@ -49,10 +49,6 @@ class LogError(Exception):
 
 class NoRoom(LogError):
     """The copy would be larger than allowed, or than the disk has room for."""
-
-
-#: Runs a function where it may block, as L{twisted.internet.threads.deferToThread} does.
-InThread = Callable[[Callable[[], None]], Deferred[None]]
 
 
 class LogStream(Protocol):

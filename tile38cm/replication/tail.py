@@ -25,8 +25,8 @@ from attrs import asdict, define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from tile38cm.disk import sync, sync_directory
-from tile38cm.replication.local_log import DISK_RESERVE, PIECE, InThread, LogError, LogReader, NoRoom
+from tile38cm.disk import InThread, sync, sync_directory
+from tile38cm.replication.local_log import DISK_RESERVE, PIECE, LogError, LogReader, NoRoom
 from tile38cm.replication.markers import is_own, packed
 from tile38cm.replication.matching import expired_here
 from tile38cm.tile38 import Tile38

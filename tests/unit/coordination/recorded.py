@@ -33,6 +33,9 @@ class Effects:
     def publish(self, leadership: Leadership) -> None:
         self.done.append(("publish", leadership.role, leadership.leader, leadership.epoch))
 
+    def ask_consul(self) -> None:
+        self.done.append(("ask_consul",))
+
     def survey(self, ticket: int, members: frozenset[str] | None) -> None:
         self.done.append(("survey", ticket, members))
 
@@ -74,6 +77,8 @@ class Member:
     clock: Clock = field(factory=Clock)
     effects: Effects = field(factory=Effects)
     local: LocalState = LocalState(True, Position(1, 100), Position(1, 100), 100)
+    #: Whether Consul answers at once.
+    consul: bool = True
     core: Core = field(init=False)
     election: Election = field(init=False)
 
@@ -104,7 +109,10 @@ class Member:
         """Let time pass, with ticks as often as the service gives them."""
         for _ in range(max(1, round(seconds / (LEASE / 16)))):
             self.clock.advance(LEASE / 16)
+            asked = len(self.asked("ask_consul"))
             self.election.tick()
+            if self.consul and len(self.asked("ask_consul")) > asked:
+                self.election.consul_answered()
 
     # -- the way to the lead --------------------------------------------------
 

@@ -181,6 +181,13 @@ class Node(Replica):
         if mine is not None and (mine.leader, mine.epoch) != (leadership.leader, leadership.epoch):
             self._leave()
 
+    def ask_consul(self) -> None:
+        """A question that is answered late, or never."""
+        weather, rng = self.world.weather, self.world.rng
+        there, back = weather.consul_delay(rng), weather.consul_delay(rng)
+        if there is not None and back is not None and self.name not in self.world.without_consul:
+            self.post(there + back, self.election.consul_answered)
+
     def survey(self, ticket: int, members: frozenset[str] | None) -> None:
         """Ask with messages; tell once, after a while, what came back."""
         world = self.world

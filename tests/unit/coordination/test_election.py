@@ -8,7 +8,7 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.unit.coordination.recorded import GRACE, LEASE, Effects, Member, status
-from tile38cm.coordination.election import FOUNDING_PATIENCE
+from tile38cm.coordination.election import ASK_AGAIN, FOUNDING_PATIENCE
 from tile38cm.coordination.office import BLOCKED_LEASES, SILENT_LEASES
 from tile38cm.coordination.promises import Answer, Heartbeat
 from tile38cm.coordination.survey import Report
@@ -132,6 +132,47 @@ class FollowingTests(SynchronousTestCase):
         member.election.released(1)
         self.assertEqual(member.asked("claim"), [])
 
+    def test_without_consul_nobody_stands(self) -> None:
+        """A claim that nobody settles would keep its sender from promising to a leader that lives."""
+        member = Member(consul=False)
+        member.follow(status("A", "B"))
+        member.wait(10 * LEASE)
+        self.assertEqual(member.asked("survey"), [])
+        self.assertIn("Consul", member.election.why_not)
+        self.assertIsNotNone(member.election.heartbeat(beat(seq=7)))
+        self.assertLessEqual(len(member.asked("ask_consul")), 10 * LEASE / ASK_AGAIN + 1)
+
+    def test_it_stands_as_soon_as_consul_answers(self) -> None:
+        """However late that is."""
+        member = Member(consul=False)
+        member.follow(status("A", "B"))
+        member.wait(10 * LEASE)
+        member.election.consul_answered()
+        self.assertEqual(len(member.asked("survey")), 1)
+
+    def test_consul_is_asked_before_the_promise_has_run_out(self) -> None:
+        """The answer is there when it is needed; while heartbeats come nothing is asked."""
+        member = Member()
+        member.follow(status("A", "B"))
+        for seq in range(40):
+            member.election.heartbeat(beat(seq=seq))
+            member.wait(LEASE / 8)
+        self.assertEqual(member.asked("ask_consul"), [])
+        member.wait(GRACE - LEASE / 4)
+        self.assertEqual(len(member.asked("ask_consul")), 1)
+        self.assertEqual(member.asked("survey"), [])
+
+    def test_a_consul_that_goes_away_between_gets_no_claim(self) -> None:
+        """The questions to the others took long: the member follows on."""
+        member = Member()
+        member.follow(status("A", "B", "C"))
+        ticket = member.stand()
+        member.consul = False
+        member.wait(LEASE + LEASE / 8)
+        member.election.surveyed(ticket, ())
+        self.assertEqual(member.asked("claim"), [])
+        self.assertIsNotNone(member.election.heartbeat(beat(seq=7)))
+
 
 class Alone(Effects):
     """Nobody can be asked: questions are answered at once, by nobody."""
@@ -180,6 +221,7 @@ class StandingTests(SynchronousTestCase):
                 member.election.heartbeat(beat())
                 member.wait(GRACE)
                 member.election.heartbeat(beat())
+                member.election.consul_answered()
                 member.election.released(1)
             self.assertEqual(len(member.asked("claim")), 1, way)
 

@@ -47,20 +47,20 @@ whom = st.integers(0, 3)
 
 #: For each weakened rule a walk in which it shows, at this writing; the search goes on from there.
 FIRST_SEEN = {
-    "promise_from_receipt": 79,
-    "no_safety": 123,
+    "promise_from_receipt": 93,
+    "no_safety": 185,
     "promise_not_asked": 23,
-    "answers_while_standing": 245,
-    "no_union": 29,
-    "drop_silently": 2,
+    "answers_while_standing": 485,
+    "no_union": 132,
+    "drop_silently": 6,
     "no_acknowledgements": 0,
-    "nearly_caught_up": 11,
-    "earlier_terms_forgotten": 137,
-    "wipe_in_set": 32,
-    "touch_off": 249,
-    "not_shaken": 76,
-    "beyond_the_parting": 10,
-    "one_line_of_epochs": 606,
+    "nearly_caught_up": 20,
+    "earlier_terms_forgotten": 312,
+    "wipe_in_set": 49,
+    "touch_off": 747,
+    "not_shaken": 83,
+    "beyond_the_parting": 27,
+    "one_line_of_epochs": 20183,
 }
 
 
