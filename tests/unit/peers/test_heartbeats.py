@@ -127,12 +127,13 @@ class PromiseTests(HeartbeatCase):
         self.assertEqual(self.members.names, {"C"})
 
     def test_release(self) -> None:
-        """The leader gives the promise back: the member stands at once."""
+        """The leader gives the promise back: the member stands as soon as Consul answers."""
         self.begin()
         self.live(2 * LEASE)
         self.follower.effects.done.clear()
         self.members.release("C", 2)
         self.way.move()
+        self.follower.election.consul_answered()
         self.assertEqual(len(self.follower.asked("claim")), 1)
 
     def test_release_of_nobody(self) -> None:
