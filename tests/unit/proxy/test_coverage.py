@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.unit.proxy.fakes import Bench, Caller, role
 from tile38cm.proxy.coverage import PATIENCE, ROOM
+from tile38cm.proxy.exchange import Exchange
 
 OK = b"+OK\r\n"
 SET = "SET k i POINT 1 2"
@@ -41,6 +44,25 @@ class CoverageTests(SynchronousTestCase):
         self.assertEqual([c.got() for c in (first, second, third)], [OK, OK, b""])
         self.bench.gate.change(offset=9)
         self.assertEqual((third.got(), self.bench.side.in_flight), (OK, 0))
+
+    def test_nothing_is_left_to_the_garbage_collector(self) -> None:
+        """Requests and their batch know each other; when both are done with, they go at once."""
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        for late in (False, True):
+            before = self.exchanges()
+            (caller,) = self.wrote(5)
+            if late:
+                self.bench.clock.pump([PATIENCE] * 2)
+            self.bench.gate.change(offset=5)
+            self.assertEqual(caller.got(), OK)
+            self.bench.gate.change(offset=0)
+            self.assertEqual(self.exchanges(), before)
+
+    def exchanges(self) -> int:
+        """How many requests there are in memory."""
+        return sum(isinstance(each, Exchange) for each in gc.get_objects())
 
     def test_leader_hears(self) -> None:
         """The leader is told that somebody waits, and what is shown before it is."""
