@@ -29,6 +29,8 @@ from tile38cm.wire.commands import Command
 SWEEP = 0.1
 #: How many reasons why a server cannot be used are told apart in the log.
 MAX_COMPLAINTS = 16
+#: Seconds until one is repeated: a node that leads no more lets others in and turns away what they ask.
+SAME_COMPLAINT = 10.0
 
 
 class Waiter(Protocol):
@@ -66,8 +68,8 @@ class Side:
     _conversations: set[Waiter] = field(factory=set, init=False)
     _waiting: set[Waiter] = field(factory=set, init=False)
     _sweep: IDelayedCall | None = field(default=None, init=False)
-    #: What was complained of since a server answered last.
-    _complaints: set[str] = field(factory=set, init=False)
+    #: What was complained of since a server could be used last, and when.
+    _complaints: dict[str, float] = field(factory=dict, init=False)
     _seats: int = field(default=0, init=False)
     #: What waits for acknowledgements, where there is a gate.
     coverage: Coverage | None = field(init=False)
@@ -189,12 +191,13 @@ class Side:
     def complain(self, reason: str) -> None:
         """Log why a server cannot be used: each reason once, until one can be; two servers may take turns."""
         if reason not in self._complaints and len(self._complaints) < MAX_COMPLAINTS:
-            self._complaints.add(reason)
+            self._complaints[reason] = self.clock.seconds()
             self._log.warn("a server cannot be used: {reason}", reason=reason)
 
     def content(self) -> None:
-        """A server answers: the same complaint is worth a line again."""
-        self._complaints.clear()
+        """A server can be used: the same complaint is worth a line again, but not many times a second."""
+        old = self.clock.seconds() - SAME_COMPLAINT
+        self._complaints = {reason: at for reason, at in self._complaints.items() if at > old}
 
     def _swept(self) -> None:
         self._sweep = None

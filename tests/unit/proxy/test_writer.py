@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.unit.proxy.fakes import Bench, FakeTarget, role
 from tile38cm.proxy.limits import Limits
 from tile38cm.proxy.preparation import ROLE
+from tile38cm.proxy.sides import SAME_COMPLAINT
 from tile38cm.settings import Secret
 from tile38cm.wire.resp import encode_request
 
@@ -287,17 +288,30 @@ class ComplaintTests(SynchronousTestCase):
 
     def test_each_reason_once(self) -> None:
         """Two servers that fail by turns make a line each, until one is of use; rubbish makes few."""
-        side = Bench().side
+        bench = Bench()
+        side = bench.side
         with capturedLogs() as events:
             for _ in range(3):
                 side.complain("one")
                 side.complain("other")
+            bench.clock.advance(SAME_COMPLAINT)
+            side.complain("one")
             side.content()
             side.complain("one")
             for number in range(1000):
                 side.complain(str(number))
         self.assertEqual([event["reason"] for event in events[:3]], ["one", "other", "one"])
         self.assertLess(len(events), 20)
+
+    def test_let_in_and_turned_away(self) -> None:
+        """A node that leads no more, and is asked all the time, makes no line each time."""
+        bench = Bench()
+        with capturedLogs() as events:
+            for _ in range(100):
+                bench.side.content()
+                bench.side.complain("one")
+                bench.clock.advance(SAME_COMPLAINT / 50)
+        self.assertEqual(len(events), 2)
 
 
 class HoldTests(SynchronousTestCase):
