@@ -69,7 +69,7 @@ class AgentTests(SynchronousTestCase):
                 self.assertIs(lab.wait_settled(), leader)
             self.check(lab, load)
             self.assertEqual(lab.status()["epoch"], before["epoch"])
-            self.assertLess(max(writer.pause for writer in load.writers.values()), STALL + 3.0)
+            self.assertLess(max(writer.pause for writer in load.writers.values()), STALL + 2.0)
             self.assertIn("this process did not run for", leader.manager.text())
 
     def check(self, lab: Lab, load: Load) -> None:

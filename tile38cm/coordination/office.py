@@ -197,11 +197,11 @@ class Office:
     def _notice_block(self, term: Term, now: float) -> None:
         """A leader that cannot lead falls silent for a while, so that others may stand."""
         blocked = term.opened and now < term.wanted_until and not self.gate_open()
-        if not blocked:
-            term.blocked_since = None
+        if not blocked or now < term.silent_until:
+            term.blocked_since = None  # whoever is silent gets no promise, and has to try anew first
         elif term.blocked_since is None:
             term.blocked_since = now
-        elif now - term.blocked_since >= BLOCKED_LEASES * self._core.lease and now >= term.silent_until:
+        elif now - term.blocked_since >= BLOCKED_LEASES * self._core.lease:
             term.silent_until = now + SILENT_LEASES * self._core.lease
             term.blocked_since = None
 

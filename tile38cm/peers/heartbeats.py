@@ -142,7 +142,10 @@ class Promising:
             if line is not None and self._conn is None:
                 self._target = line[:2]
                 await self._dialing.run(self._connect(*line))
+            began = self._clock.seconds()
             await pause(self._clock, step / 2)
+            # While this process did not run nothing could be heard; what came may still wait to be read.
+            self._heard += max(0.0, self._clock.seconds() - began - step)
             if self._conn is not None and self._clock.seconds() - self._heard > self._lease:
                 self._close("no heartbeat came")
 

@@ -4,6 +4,9 @@ The agent answers from its own cache in a fraction of a millisecond and does so
 even while all Consul servers are dead; when the agent itself is away, an answer of
 the last day counts, as long as the caller's certificate holds: the nodes of a
 cluster let each other in all that time.  Without one the caller is refused.
+
+Who is known waits a moment only, and not at all once the agent is known to be
+away: it may be a node that a leader needs the promise of.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ STALE = 24 * 3600.0
 #: Seconds for one question, and after a failed one until the next.
 ASK_TIMEOUT = 2.0
 ASK_AGAIN = 1.0
+#: Seconds that a known caller waits before the last answer counts.
+KNOWN_PATIENCE = 0.25
 #: Callers that are remembered.
 REMEMBERED = 1024
 #: Seconds between two log lines on the agent being away.
@@ -77,6 +82,8 @@ class Intentions:
     _remembered: OrderedDict[Question, _Remembered] = field(factory=OrderedDict, init=False)
     _asking: dict[Question, list[Deferred[Verdict]]] = field(factory=dict, init=False)
     _tasks: Tasks = field(factory=Tasks, init=False)
+    #: The last question was not answered.
+    _away: bool = field(default=False, init=False)
     _failed: OrderedDict[Question, float] = field(factory=OrderedDict, init=False)
     _logged: float | None = field(default=None, init=False)
     _log: Logger = field(factory=lambda: Logger("tile38cm.tls"), init=False)
@@ -91,7 +98,26 @@ class Intentions:
             return known.verdict
         if 0 <= now - self._failed.get(question, -ASK_AGAIN) < ASK_AGAIN:
             return self._without_agent(question)
-        return self._asked(question)
+        if known is None or not known.usable(now):
+            return self._asked(question)
+        if not self._away:
+            return self._soon(self._asked(question), known.verdict)
+        if question not in self._asking:
+            _ = self._asked(question)
+        return known.verdict
+
+    def _soon(self, answer: Verdict | Deferred[Verdict], known: Verdict) -> Verdict | Deferred[Verdict]:
+        """The answer, or what is known if it does not come soon; then it counts from the next time on."""
+        if isinstance(answer, Verdict):
+            return answer
+        timer = self._clock.callLater(KNOWN_PATIENCE, answer.callback, known)
+
+        def answered(verdict: Verdict) -> Verdict:
+            if timer.active():
+                timer.cancel()
+            return verdict
+
+        return answer.addCallback(answered)
 
     def _asked(self, question: Question) -> Verdict | Deferred[Verdict]:
         answer: Deferred[Verdict] = Deferred()
@@ -115,10 +141,12 @@ class Intentions:
             verdict = self._without_agent(question)
         except Exception as error:  # the edge towards Consul: whatever it was, there is no answer
             _keep(self._failed, question, self._clock.seconds())
+            self._away = True
             self._complain(error)
             verdict = self._without_agent(question)
         for waiting in self._asking.pop(question):
-            waiting.callback(verdict)
+            if not waiting.called:
+                waiting.callback(verdict)
 
     async def _answer(self, question: Question) -> Verdict:
         asked = self._clock.seconds()
@@ -126,6 +154,7 @@ class Intentions:
         authorization = await within(asking, ASK_TIMEOUT, self._clock)
         verdict = Verdict(authorization.authorized, authorization.reason)
         self._failed.pop(question, None)
+        self._away = False
         _keep(self._remembered, question, _Remembered(verdict, asked))
         return verdict
 

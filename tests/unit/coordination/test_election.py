@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.unit.coordination.recorded import GRACE, LEASE, Effects, Member, status
 from tile38cm.coordination.election import ASK_AGAIN, FOUNDING_PATIENCE
 from tile38cm.coordination.office import BLOCKED_LEASES, SILENT_LEASES
-from tile38cm.coordination.promises import Answer, Heartbeat
+from tile38cm.coordination.promises import BEATS_PER_LEASE, Answer, Heartbeat
 from tile38cm.coordination.survey import Report
 from tile38cm.coordination.term import LocalState
 from tile38cm.model import Position, Role
@@ -533,6 +533,9 @@ class OfficeTests(SynchronousTestCase):
         self.assertEqual(len(member.asked("beat")), before)
         member.wait(1.5 * LEASE)
         self.assertGreater(len(member.asked("beat")), before)
+        # One heartbeat is not a try: its answers have to come back.
+        member.wait((BLOCKED_LEASES - 1) * LEASE)
+        self.assertGreater(len(member.asked("beat")), before + BEATS_PER_LEASE * (BLOCKED_LEASES - 1))
 
 
 class EndTests(SynchronousTestCase):

@@ -212,6 +212,17 @@ class LeavingTests(HeartbeatCase):
         self.clock.advance(LEASE / 8)
         self.assertEqual(len(self.way.wires), 2)
 
+    def test_own_standstill(self) -> None:
+        """A node that did not run for a while does not take that for its leader's silence."""
+        self.begin()
+        self.clock.advance(3 * LEASE)
+        self.assertFalse(self.way.wires[0].caller_end.aborted)
+        self.live(2 * LEASE)
+        self.assertEqual(len(self.way.wires), 1)
+        for _ in range(18):
+            self.clock.advance(STEP)
+        self.assertTrue(self.way.wires[0].caller_end.aborted)
+
     def test_lost(self) -> None:
         """A connection that broke is made again."""
         self.begin()

@@ -12,6 +12,7 @@ from tile38cm.tls.identity import Caller
 from tile38cm.tls.intentions import (
     ASK_AGAIN,
     ASK_TIMEOUT,
+    KNOWN_PATIENCE,
     LOG_EVERY,
     NO_FRESH,
     REMEMBERED,
@@ -124,15 +125,58 @@ class IntentionsTests(SynchronousTestCase):
             self.agent.fail()
             self.assertFalse(self.successResultOf(asked).allowed)
             self.clock.advance(ASK_AGAIN)
+            self.answered(True)
+            self.clock.advance(YES_FRESH)
+
+    def test_known_caller_waits_a_moment(self) -> None:
+        """Of an agent that hangs the last answer comes soon; once that is known, at once, for all callers."""
+        self.answered(True)
+        self.answered(False, "other")
+        self.clock.advance(YES_FRESH)
+        asked = self.ask()
+        self.clock.advance(KNOWN_PATIENCE - 0.01)
+        self.assertNoResult(asked)
+        self.clock.advance(0.01)
+        self.assertTrue(self.successResultOf(asked).allowed)
+        self.clock.advance(ASK_TIMEOUT)
+        self.assertTrue(self.known().allowed)
+        self.assertFalse(self.known("other").allowed)
+        self.assertNoResult(self.ask("unknown"))
+
+    def test_slow_agent(self) -> None:
+        """What an agent says after the moment counts from the next connection on."""
+        self.answered(True)
+        self.clock.advance(YES_FRESH)
+        asked = self.ask()
+        self.clock.advance(KNOWN_PATIENCE)
+        self.assertTrue(self.successResultOf(asked).allowed)
+        self.agent.say(False)
+        self.assertFalse(self.known().allowed)
+
+    def test_agent_is_back(self) -> None:
+        """It is asked all the time, behind the answers that are given at once."""
+        self.answered(True)
+        self.clock.advance(YES_FRESH)
+        _ = self.ask()
+        self.agent.fail()
+        self.clock.advance(ASK_AGAIN)
+        for _ in range(3):
+            self.assertTrue(self.known().allowed)
+        self.assertEqual(len(self.agent.asked), 3)
+        self.agent.say(False)
+        self.assertFalse(self.known().allowed)
 
     def test_agent_away_for_hours(self) -> None:
         """Who was let in an hour ago is let in: a cluster goes on without Consul."""
         self.answered(True)
+        self.clock.advance(YES_FRESH)
+        asked = self.ask()
+        self.agent.fail()
+        self.assertTrue(self.successResultOf(asked).allowed)
         for _ in range(4):
             self.clock.advance(3600.0)
-            asked = self.ask()
+            self.assertTrue(self.known().allowed)
             self.agent.fail()
-            self.assertTrue(self.successResultOf(asked).allowed)
 
     def test_agent_hangs(self) -> None:
         """An agent that does not answer is given up after two seconds."""
