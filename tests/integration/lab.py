@@ -26,6 +26,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -157,6 +158,7 @@ class Lab:
         self.consul = self._consul()
         self.nodes = [self._node(i) for i in range(1, self.plan.nodes + 1)]
         self._tls: ssl.SSLContext | None = None
+        self._making_tls = Lock()
 
     def _consul(self) -> RealConsul:
         return RealConsul(
@@ -328,9 +330,11 @@ class Lab:
         """A client's TLS with a leaf of its own from Connect; C{None} without TLS."""
         if self.plan.tls != "connect":
             return None
-        if self._tls is None:
-            self._tls = self.leaf("lab-client")
-        return self._tls
+        # Clients are threads, and the leaf goes through a file.
+        with self._making_tls:
+            if self._tls is None:
+                self._tls = self.leaf("lab-client")
+            return self._tls
 
     def leaf(self, service: str) -> ssl.SSLContext:
         """The context of a service of the mesh, with the roots as they are now."""
