@@ -22,7 +22,7 @@ from attrs import evolve
 from tile38cm.coordination.member import Core
 from tile38cm.coordination.office import Office
 from tile38cm.coordination.promises import BEATS_PER_LEASE, Answer, Heartbeat, Ledger, Promise
-from tile38cm.coordination.roles import claim_for, role_machine
+from tile38cm.coordination.roles import SURVEY_PATIENCE, claim_for, role_machine
 from tile38cm.coordination.status import Settlement, Status
 from tile38cm.coordination.survey import Advice, Defer, Report, Rest, Stand, Withdraw, advise, founder
 from tile38cm.coordination.term import Candidacy, Term
@@ -181,7 +181,7 @@ class Election(Office):
             pause = core.lease / BEATS_PER_LEASE
             core.candidacy = evolve(candidacy, rounds=candidacy.rounds + 1, next_round=core.now() + pause)
         elif isinstance(advice, Stand):
-            if core.forced or self._consul_answers(core.now()):
+            if core.forced or self._consul_answered_within(2 * core.lease + SURVEY_PATIENCE):
                 self._machine.claim()
             else:
                 core.why_not = NO_CONSUL
@@ -348,7 +348,7 @@ class Election(Office):
             # Asked a little before the promise ends, so that a failover does not wait for the answer.
             if not core.unfit(now + core.lease / 2):
                 self._ask_consul(now)
-            if not core.why_not and not self._consul_answers(now):
+            if not core.why_not and not self._consul_answered_within(core.lease):
                 core.why_not = NO_CONSUL
             if not core.why_not:
                 self._stand()
@@ -358,18 +358,19 @@ class Election(Office):
         self._core.consul_heard = self._core.now()
         self.tick()
 
-    def _consul_answers(self, now: float) -> bool:
+    def _consul_answered_within(self, seconds: float) -> bool:
         """Whether a claim would be settled soon, as far as can be known.
 
         A claim without an answer binds its sender, which can promise nothing to anybody
         until Consul is back: two members that try it would leave a living leader without
         promises for as long.
         """
-        return now - self._core.consul_heard <= self._core.lease
+        return self._core.now() - self._core.consul_heard <= seconds
 
     def _ask_consul(self, now: float) -> None:
         core = self._core
-        if now - core.consul_asked >= ASK_AGAIN and now - core.consul_heard >= core.lease / 2:
+        waits = core.consul_heard < core.consul_asked and now - core.consul_asked < ASK_AGAIN
+        if not waits and now - core.consul_heard >= core.lease / 2:
             core.consul_asked = now
             core.effects.ask_consul()
 

@@ -168,7 +168,7 @@ class FollowingTests(SynchronousTestCase):
         member.follow(status("A", "B", "C"))
         ticket = member.stand()
         member.consul = False
-        member.wait(LEASE + LEASE / 8)
+        member.wait(5 * LEASE)
         member.election.surveyed(ticket, ())
         self.assertEqual(member.asked("claim"), [])
         self.assertIsNotNone(member.election.heartbeat(beat(seq=7)))
@@ -253,6 +253,17 @@ class StandingTests(SynchronousTestCase):
             self.member.election.surveyed(ticket, (fuller,))
             self.assertEqual(self.member.asked("claim"), [])
             self.member.wait(LEASE / 4)
+        self.member.election.surveyed(ticket, (fuller,))
+        self.assertEqual(len(self.member.asked("claim")), 1)
+
+    def test_waits_for_a_fuller_member_with_a_slow_consul(self) -> None:
+        """An answer of Consul counts for all the rounds that it takes."""
+        fuller = Report("C", Position(1, 200), 1)
+        ticket = self.member.stand()
+        self.member.consul = False
+        for _ in range(4):
+            self.member.election.surveyed(ticket, (fuller,))
+            self.member.wait(LEASE / 2)
         self.member.election.surveyed(ticket, (fuller,))
         self.assertEqual(len(self.member.asked("claim")), 1)
 
