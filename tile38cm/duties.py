@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from tile38cm.coordination.consul import ConsulError
 from tile38cm.coordination.election import Election
 from tile38cm.coordination.promises import Heartbeat
-from tile38cm.coordination.status import EpochRecord, Rubbish, Settlement
+from tile38cm.coordination.status import EpochRecord, Settlement
 from tile38cm.coordination.store import ClusterStore, with_start
 from tile38cm.coordination.survey import Report
 from tile38cm.disk import InThread
@@ -184,12 +184,8 @@ class Duties:
     # -- the work -------------------------------------------------------------
 
     async def _ask_consul(self) -> None:
-        try:
-            await self._hands.store.read_status()
-        except (ConsulError, Rubbish) as e:
-            self._log.debug("no answer: {e}", e=str(e))
-            return
-        self._election.consul_answered()
+        if await self._hands.store.answers():
+            self._election.consul_answered()
 
     async def _survey(self, ticket: int, members: frozenset[str] | None) -> None:
         hands, status = self._hands, self._election.status

@@ -7,9 +7,11 @@ promise, and takes over.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -19,13 +21,15 @@ from tile38cm.peers.heartbeats import Members
 from tile38cm.proxy.sides import Writer
 from tile38cm.replication.conversation import in_trap
 from tile38cm.replication.virtual_leader import lengthen
-from tile38cm.tasks import pause
+from tile38cm.tasks import Tasks, pause
 from tile38cm.tile38 import Tile38, Tile38Error
 
 #: Seconds for requests under way to be answered.
 DRAIN_TIMEOUT = 3.0
 #: Seconds for another member to take over.
 TAKE_OVER_TIMEOUT = 5.0
+#: Seconds until a Consul that is away is asked again.
+ASK_AGAIN = 0.1
 
 
 class NotHandedOver(Exception):
@@ -43,6 +47,9 @@ class HandOver:
     writer: Writer
     #: Members that never stand by themselves.
     unwilling: Callable[[], frozenset[str]]
+    #: Whether Consul answers now.
+    consul_answers: Callable[[], Coroutine[Deferred[Any], Any, bool]]
+    _tasks: Tasks = field(factory=Tasks, init=False)
 
     _log = Logger()
 
@@ -65,9 +72,25 @@ class HandOver:
             raise NotHandedOver(f"no other member of the sync set {why}")
         return willing
 
-    def abandon(self, why: str) -> None:
-        """Tile38 is gone: let a connected member lead at once; this node does not lead any more."""
-        self.election.abandon(why, self.members.names - self.unwilling())
+    def abandon(self, why: str, gone: Callable[[], bool]) -> None:
+        """Tile38 is gone: let a connected member lead at once; this node does not lead any more.
+
+        While Consul is away nobody could take over, and Tile38 may come back with the same
+        log: so long this node stays in office.
+
+        @param gone: whether that is still so.
+        """
+        self._tasks.start(self._abandon(why, gone), "giving the lead up")
+
+    async def stop(self) -> None:
+        """Wait for nothing any more."""
+        await self._tasks.cancel()
+
+    async def _abandon(self, why: str, gone: Callable[[], bool]) -> None:
+        while gone() and not await self.consul_answers():
+            await pause(self.clock, ASK_AGAIN)
+        if gone():
+            self.election.abandon(why, self.members.names - self.unwilling())
 
     async def _leave_the_trap(self) -> None:
         """Lengthen a log that Tile38 would cut when it follows; later that needs the fence lifted."""

@@ -169,7 +169,13 @@ class Node:
         forward = self.writer if settings.reader_writes == "forward" else None
         self.reader = Reader(self.routes, self.reactor, limits, budget, Counters(), password, forward)
         self.hand_over = HandOver(
-            self.reactor, self.tile38, self.election, self.members, self.writer, self._unwilling
+            self.reactor,
+            self.tile38,
+            self.election,
+            self.members,
+            self.writer,
+            self._unwilling,
+            self.store.answers,
         )
         self.lag = Lag()
         self.failovers = Failovers()
@@ -340,9 +346,12 @@ class Node:
 
     def _local_changed(self, why: str) -> None:
         if why:
-            self.hand_over.abandon(f"its Tile38 does not answer: {why}")
+            self.hand_over.abandon(f"its Tile38 does not answer: {why}", self._cannot_lead)
         self.routes.tell()
         self.announce_soon()
+
+    def _cannot_lead(self) -> bool:
+        return self.election.epoch() > 0 and not self.health.alive
 
     def _behind(self) -> str | None:
         return None if self.replica.ready else self.replica.stage.value

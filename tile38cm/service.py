@@ -352,6 +352,7 @@ class NodeService(Service):
         node.election.stop()
         await node.source.stop()
         await node.duties.stop()
+        await node.hand_over.stop()
         await self._erasure.stop()
         for watch in node.watches:
             await watch.stopService()

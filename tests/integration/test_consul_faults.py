@@ -53,7 +53,7 @@ class AgentTests(SynchronousTestCase):
 
         Nobody can win a term, so the old leader gets its promises back.
         """
-        with settled_lab(tls="connect") as lab:
+        with settled_lab(tls="connect", lease="1s") as lab:
             leader = lab.wait_settled()
             before = lab.status()
             with load_through(lab, "stall", lab.others(leader)) as load:
@@ -71,6 +71,29 @@ class AgentTests(SynchronousTestCase):
             self.assertEqual(lab.status()["epoch"], before["epoch"])
             self.assertLess(max(writer.pause for writer in load.writers.values()), STALL + 2.0)
             self.assertIn("this process did not run for", leader.manager.text())
+
+    def test_a_tile38_that_hangs_meanwhile(self) -> None:
+        """Nobody could take over: a leader whose Tile38 is silent stays, and goes on when that is back."""
+        with settled_lab(tls="connect", lease="1s") as lab:
+            leader = lab.wait_settled()
+            before = lab.status()
+            with load_through(lab, "hang", lab.nodes) as load:
+                load.wait_writes(20)
+                lab.consul.pause()
+                leader.tile38.pause()
+                time.sleep(STALL)
+                leader.tile38.resume()
+                load.wait_writes(20)
+                leader.tile38.kill()
+                time.sleep(STALL / 2)
+                leader.tile38.start()
+                load.wait_writes(20)
+                lab.consul.resume()
+                load.wait_writes(20)
+                self.assertIs(lab.wait_settled(), leader)
+            self.assertEqual([e for e in load.errors if "UNCERTAIN" not in e], [])
+            self.assertEqual(load.acknowledged - lab.wait_same(load.key), set())
+            self.assertEqual(lab.status()["epoch"], before["epoch"])
 
     def check(self, lab: Lab, load: Load) -> None:
         """Nobody saw an error, and all writes are everywhere."""

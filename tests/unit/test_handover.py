@@ -33,6 +33,7 @@ class Lead:
         self.member = Member("B", clock=self.clock)
         self.members = Members(self.member.election)
         self.unwilling: frozenset[str] = frozenset()
+        self.consul = True
         self.writer = Writer(FakeRoutes(), self.clock, Limits(), HoldBudget(1), gate=FakeGate())
         self.hand_over = HandOver(
             self.clock,
@@ -41,6 +42,7 @@ class Lead:
             self.members,
             self.writer,
             lambda: self.unwilling,
+            self.consul_answers,
         )
         self.won = self.member.lead(status("A", "B", "C", "D"))
         for name in connected or ("C", "D"):
@@ -49,6 +51,10 @@ class Lead:
             conn.peer = name
             self.members.accept(conn, [])
         self.promise("C", "D")
+
+    async def consul_answers(self) -> bool:
+        """Whether Consul is there."""
+        return self.consul
 
     def promise(self, *members: str, offset: int | None = 100) -> None:
         """A heartbeat is sent, and answered."""
@@ -118,8 +124,25 @@ class HandOverTests(SynchronousTestCase):
             lead = Lead()
             lead.unwilling = frozenset(unwilling)
             lead.way.asked.clear()
-            lead.hand_over.abandon("it is gone")
+            lead.hand_over.abandon("it is gone", lambda: True)
             self.assertEqual((self.released(lead), lead.way.asked), (heirs, []))
+
+    def test_without_tile38_and_consul(self) -> None:
+        """Nobody could take over: the leader stays until Consul answers, or for good if Tile38 is back."""
+        for back in (False, True):
+            lead, gone = Lead(), [True]
+            lead.consul = False
+            lead.hand_over.abandon("it is gone", lambda gone=gone: gone[0])  # type: ignore[misc]  # bound now
+            for _ in range(40):
+                lead.wait(0.1)
+                lead.promise("C", "D")
+            self.assertEqual(self.released(lead), [])
+            self.assertTrue(lead.member.election.gate_open())
+            gone[0] = not back
+            lead.consul = True
+            lead.wait(0.2)
+            self.assertEqual(self.released(lead), [] if back else ["C"])
+            self.successResultOf(Deferred.fromCoroutine(lead.hand_over.stop()))
 
     def test_waits_for_everything(self) -> None:
         """A member that lacks bytes is released when it has them, not before."""

@@ -65,7 +65,13 @@ class RequestsCase(SynchronousTestCase):
         self.members = Members(election)
         self.writer = Writer(FakeRoutes(), self.clock, Limits(), HoldBudget(1), gate=FakeGate())
         hand_over = HandOver(
-            self.clock, self.way.client, election, self.members, self.writer, lambda: frozenset()
+            self.clock,
+            self.way.client,
+            election,
+            self.members,
+            self.writer,
+            lambda: frozenset(),
+            self.consul_answers,
         )
         self.link = Link()
         self.state = StateDirectory(Path(self.mktemp()))
@@ -93,6 +99,10 @@ class RequestsCase(SynchronousTestCase):
         for watch in self.watches:
             watch.startService()
         self.requests.start()
+
+    async def consul_answers(self) -> bool:
+        """As it does here."""
+        return True
 
     def tearDown(self) -> None:
         stopping = Deferred.fromCoroutine(self.stop())

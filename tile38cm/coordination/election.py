@@ -181,7 +181,7 @@ class Election(Office):
             pause = core.lease / BEATS_PER_LEASE
             core.candidacy = evolve(candidacy, rounds=candidacy.rounds + 1, next_round=core.now() + pause)
         elif isinstance(advice, Stand):
-            if core.forced or self._consul_answered_within(2 * core.lease + SURVEY_PATIENCE):
+            if core.forced or core.consul_answered_within(2 * core.lease + SURVEY_PATIENCE):
                 self._machine.claim()
             else:
                 core.why_not = NO_CONSUL
@@ -348,7 +348,7 @@ class Election(Office):
             # Asked a little before the promise ends, so that a failover does not wait for the answer.
             if not core.unfit(now + core.lease / 2):
                 self._ask_consul(now)
-            if not core.why_not and not self._consul_answered_within(core.lease):
+            if not core.why_not and not core.consul_answered_within(core.lease):
                 core.why_not = NO_CONSUL
             if not core.why_not:
                 self._stand()
@@ -357,15 +357,6 @@ class Election(Office):
         """Consul's leader has answered a question of this member."""
         self._core.consul_heard = self._core.now()
         self.tick()
-
-    def _consul_answered_within(self, seconds: float) -> bool:
-        """Whether a claim would be settled soon, as far as can be known.
-
-        A claim without an answer binds its sender, which can promise nothing to anybody
-        until Consul is back: two members that try it would leave a living leader without
-        promises for as long.
-        """
-        return self._core.now() - self._core.consul_heard <= seconds
 
     def _ask_consul(self, now: float) -> None:
         core = self._core

@@ -134,6 +134,15 @@ class Core:
         """How long promises may run that were given before a restart of this node."""
         return SAFETY * max(self.lease, self.status.lease if self.status is not None else 0.0)
 
+    def consul_answered_within(self, seconds: float) -> bool:
+        """Whether a claim would be settled soon, as far as can be known.
+
+        A claim without an answer binds its sender, which can promise nothing to anybody
+        until Consul is back: two members that try it would leave a living leader without
+        promises for as long.
+        """
+        return self.now() - self.consul_heard <= seconds
+
     def unfit(self, now: float) -> str:
         """Why this member must not stand now; empty when it may."""
         local = self.local()

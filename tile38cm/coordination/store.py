@@ -123,6 +123,14 @@ class ClusterStore:
         answer = await self._consul.get(self.key(STATUS_KEY), consistent=True)
         return self.parse_status(answer.value)
 
+    async def answers(self) -> bool:
+        """Whether Consul's leader answers; takes as long as that, or as a request may take."""
+        try:
+            await self.read_status()
+        except (ConsulError, Rubbish):
+            return False
+        return True
+
     async def settle(self, settlement: Settlement, record: EpochRecord | None = None) -> Settled:
         """Write C{status}, take the lock with it, and C{record} if given; returns when it is certain.
 
