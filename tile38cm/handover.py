@@ -21,7 +21,7 @@ from tile38cm.peers.heartbeats import Members
 from tile38cm.proxy.sides import Writer
 from tile38cm.replication.conversation import in_trap
 from tile38cm.replication.virtual_leader import lengthen
-from tile38cm.tasks import Tasks, pause
+from tile38cm.tasks import Tasks, pause, within
 from tile38cm.tile38 import Tile38, Tile38Error
 
 #: Seconds for requests under way to be answered.
@@ -30,6 +30,8 @@ DRAIN_TIMEOUT = 3.0
 TAKE_OVER_TIMEOUT = 5.0
 #: Seconds until a Consul that is away is asked again.
 ASK_AGAIN = 0.1
+#: Seconds for Consul to answer; clients wait for longer than it takes another node to lead after that.
+PATIENCE = 4.0
 
 
 class NotHandedOver(Exception):
@@ -76,7 +78,8 @@ class HandOver:
         """Tile38 is gone: let a connected member lead at once; this node does not lead any more.
 
         While Consul is away nobody could take over, and Tile38 may come back with the same
-        log: so long this node stays in office.
+        log: for L{PATIENCE} this node stays in office.  Not for longer, since it may be this
+        node's agent that is away, and not the others'.
 
         @param gone: whether that is still so.
         """
@@ -87,10 +90,16 @@ class HandOver:
         await self._tasks.cancel()
 
     async def _abandon(self, why: str, gone: Callable[[], bool]) -> None:
-        while gone() and not await self.consul_answers():
-            await pause(self.clock, ASK_AGAIN)
+        try:
+            await within(self._asked(gone), PATIENCE, self.clock)
+        except TimeoutError:
+            self._log.warn("Consul does not answer; another node may reach it, and take over")
         if gone():
             self.election.abandon(why, self.members.names - self.unwilling())
+
+    async def _asked(self, gone: Callable[[], bool]) -> None:
+        while gone() and not await self.consul_answers():
+            await pause(self.clock, ASK_AGAIN)
 
     async def _leave_the_trap(self) -> None:
         """Lengthen a log that Tile38 would cut when it follows; later that needs the fence lifted."""

@@ -81,7 +81,7 @@ class AgentTests(SynchronousTestCase):
                 load.wait_writes(20)
                 lab.consul.pause()
                 leader.tile38.pause()
-                time.sleep(STALL)
+                time.sleep(STALL / 2)
                 leader.tile38.resume()
                 load.wait_writes(20)
                 leader.tile38.kill()

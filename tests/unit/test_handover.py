@@ -13,7 +13,7 @@ from tests.unit.local38 import LocalWay
 from tests.unit.peers.wires import End
 from tests.unit.proxy.fakes import FakeGate, FakeRoutes
 from tile38cm.coordination.status import take_over
-from tile38cm.handover import DRAIN_TIMEOUT, TAKE_OVER_TIMEOUT, HandOver, NotHandedOver
+from tile38cm.handover import DRAIN_TIMEOUT, PATIENCE, TAKE_OVER_TIMEOUT, HandOver, NotHandedOver
 from tile38cm.model import Role
 from tile38cm.peers.connection import PeerConnection
 from tile38cm.peers.heartbeats import Members
@@ -33,7 +33,7 @@ class Lead:
         self.member = Member("B", clock=self.clock)
         self.members = Members(self.member.election)
         self.unwilling: frozenset[str] = frozenset()
-        self.consul = True
+        self.consul, self.hangs = True, False
         self.writer = Writer(FakeRoutes(), self.clock, Limits(), HoldBudget(1), gate=FakeGate())
         self.hand_over = HandOver(
             self.clock,
@@ -54,6 +54,8 @@ class Lead:
 
     async def consul_answers(self) -> bool:
         """Whether Consul is there."""
+        if self.hangs:
+            await Deferred()
         return self.consul
 
     def promise(self, *members: str, offset: int | None = 100) -> None:
@@ -128,13 +130,13 @@ class HandOverTests(SynchronousTestCase):
             self.assertEqual((self.released(lead), lead.way.asked), (heirs, []))
 
     def test_without_tile38_and_consul(self) -> None:
-        """Nobody could take over: the leader stays until Consul answers, or for good if Tile38 is back."""
+        """Nobody could take over: the leader stays until Consul answers; if Tile38 is back, for good."""
         for back in (False, True):
             lead, gone = Lead(), [True]
             lead.consul = False
             lead.hand_over.abandon("it is gone", lambda gone=gone: gone[0])  # type: ignore[misc]  # bound now
-            for _ in range(40):
-                lead.wait(0.1)
+            for _ in range(20):
+                lead.wait(0.05)
                 lead.promise("C", "D")
             self.assertEqual(self.released(lead), [])
             self.assertTrue(lead.member.election.gate_open())
@@ -143,6 +145,17 @@ class HandOverTests(SynchronousTestCase):
             lead.wait(0.2)
             self.assertEqual(self.released(lead), [] if back else ["C"])
             self.successResultOf(Deferred.fromCoroutine(lead.hand_over.stop()))
+
+    def test_without_tile38_and_an_agent_of_its_own(self) -> None:
+        """Others may reach Consul, so it does not stay for ever; a question that hangs does not keep it."""
+        for hangs in (False, True):
+            lead = Lead()
+            lead.consul, lead.hangs = False, hangs
+            lead.hand_over.abandon("it is gone", lambda: True)
+            for _ in range(round(PATIENCE / 0.15)):
+                lead.promise("C", "D")
+                lead.wait(0.05)
+            self.assertEqual(self.released(lead), ["C"])
 
     def test_waits_for_everything(self) -> None:
         """A member that lacks bytes is released when it has them, not before."""
