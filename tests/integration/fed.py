@@ -19,7 +19,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from tests.real import LOOPBACK, RealTile38, Reply, ReplyError, require
+from tests.real import LOOPBACK, RealTile38, Reply, ReplyError, require, wait_for
 from tile38cm.coordination.status import EpochRecord
 from tile38cm.model import Position
 from tile38cm.peers.messages import Data
@@ -235,10 +235,12 @@ class FedCase(TestCase):
     timeout = 60
 
     def server(self, **how: Any) -> RealTile38:
-        """A Tile38 of its own."""
+        """A Tile38 of its own, which has loaded its log."""
         server = RealTile38(**how).start()
         self.addCleanup(server.stop)
         self.addCleanup(server.kill)  # quicker
+        # PING is answered before that.
+        wait_for(lambda: not str(asked(server, "ROLE")).startswith("ERROR LOADING"), "the log loaded")
         return server
 
     def client(self, server: RealTile38) -> Tile38:
