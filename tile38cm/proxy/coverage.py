@@ -130,7 +130,7 @@ class Coverage:
                 concerned[asker] = None
         if len(replies) < len(batch.exchanges):
             _concern(batch, concerned)
-        _let_go(batch)
+        _free(batch)
 
     def _forget(self, batch: Batch) -> _Answered:
         answered = self._waiting.pop(batch)
@@ -163,7 +163,7 @@ def keep(replies: Iterable[tuple[Exchange, bytes]]) -> None:
 def _hand_over(batch: Batch, replies: Replies, concerned: dict[Asker, None]) -> None:
     keep(replies)
     _concern(batch, concerned)
-    _let_go(batch)
+    _free(batch)
 
 
 def _concern(batch: Batch, concerned: dict[Asker, None]) -> None:
@@ -172,7 +172,7 @@ def _concern(batch: Batch, concerned: dict[Asker, None]) -> None:
         concerned[exchange.asker] = None
 
 
-def _let_go(batch: Batch) -> None:
+def _free(batch: Batch) -> None:
     """Exchanges know their batch: without this each of them would be left to the garbage collector."""
     batch.exchanges.clear()
 

@@ -56,6 +56,12 @@ class IntentionsTests(SynchronousTestCase):
         self.agent.say(authorized)
         self.assertEqual(self.successResultOf(asked).allowed, authorized)
 
+    def asked_again(self) -> Deferred[Verdict]:
+        """A caller that was let in, and of whom the agent is asked anew."""
+        self.answered(True)
+        self.clock.advance(YES_FRESH)
+        return self.ask()
+
     def test_what_is_asked(self) -> None:
         """The agent is asked with target, URI and serial number, and its words are passed on."""
         asked = self.ask()
@@ -130,10 +136,8 @@ class IntentionsTests(SynchronousTestCase):
 
     def test_known_caller_waits_a_moment(self) -> None:
         """Of an agent that hangs the last answer comes soon; once that is known, at once, for all callers."""
-        self.answered(True)
         self.answered(False, "other")
-        self.clock.advance(YES_FRESH)
-        asked = self.ask()
+        asked = self.asked_again()
         self.clock.advance(KNOWN_PATIENCE - 0.01)
         self.assertNoResult(asked)
         self.clock.advance(0.01)
@@ -145,9 +149,7 @@ class IntentionsTests(SynchronousTestCase):
 
     def test_slow_agent(self) -> None:
         """What an agent says after the moment counts from the next connection on."""
-        self.answered(True)
-        self.clock.advance(YES_FRESH)
-        asked = self.ask()
+        asked = self.asked_again()
         self.clock.advance(KNOWN_PATIENCE)
         self.assertTrue(self.successResultOf(asked).allowed)
         self.agent.say(False)
@@ -155,9 +157,7 @@ class IntentionsTests(SynchronousTestCase):
 
     def test_agent_is_back(self) -> None:
         """It is asked all the time, behind the answers that are given at once."""
-        self.answered(True)
-        self.clock.advance(YES_FRESH)
-        _ = self.ask()
+        _ = self.asked_again()
         self.agent.fail()
         self.clock.advance(ASK_AGAIN)
         for _ in range(3):
@@ -168,9 +168,7 @@ class IntentionsTests(SynchronousTestCase):
 
     def test_agent_away_for_hours(self) -> None:
         """Who was let in an hour ago is let in: a cluster goes on without Consul."""
-        self.answered(True)
-        self.clock.advance(YES_FRESH)
-        asked = self.ask()
+        asked = self.asked_again()
         self.agent.fail()
         self.assertTrue(self.successResultOf(asked).allowed)
         for _ in range(4):
