@@ -110,6 +110,8 @@ class ManyTests(SynchronousTestCase):
             lab.wait_same("again")
             with LiveFences(home, "again") as fences:
                 self.assertEqual(ctl(lab, "switchover", "--candidate", home.id).code, 0)
+                # Who has just become leader lets its Tile38 take writes a moment later.
+                lab.write(home, "SET", "elsewhere", "known", "POINT", 1, 2)
                 home.manager.pause()
                 home.tile38.command("SET", "elsewhere", "nobody-knows-of-it", "POINT", 1, 2)
                 self.gone(lab, home)
