@@ -21,7 +21,7 @@ from tile38cm.peers.heartbeats import Members
 from tile38cm.proxy.sides import Writer
 from tile38cm.replication.conversation import in_trap
 from tile38cm.replication.virtual_leader import lengthen
-from tile38cm.tasks import Tasks, pause, within
+from tile38cm.tasks import Interruptible, Tasks, pause, within
 from tile38cm.tile38 import Tile38, Tile38Error
 
 #: Seconds for requests under way to be answered.
@@ -52,6 +52,7 @@ class HandOver:
     #: Whether Consul answers now.
     consul_answers: Callable[[], Coroutine[Deferred[Any], Any, bool]]
     _tasks: Tasks = field(factory=Tasks, init=False)
+    _abandoning: Interruptible = field(factory=Interruptible, init=False)
 
     _log = Logger()
 
@@ -79,11 +80,13 @@ class HandOver:
 
         While Consul is away nobody could take over, and Tile38 may come back with the same
         log: for L{PATIENCE} this node stays in office.  Not for longer, since it may be this
-        node's agent that is away, and not the others'.
+        node's agent that is away, and not the others'.  A Tile38 that came back and is gone
+        again is waited for anew.
 
         @param gone: whether that is still so.
         """
-        self._tasks.start(self._abandon(why, gone), "giving the lead up")
+        self._abandoning.interrupt()
+        self._tasks.start(self._abandoning.run(self._abandon(why, gone)), "giving the lead up")
 
     async def stop(self) -> None:
         """Wait for nothing any more."""

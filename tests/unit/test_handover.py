@@ -157,6 +157,18 @@ class HandOverTests(SynchronousTestCase):
                 lead.wait(0.05)
             self.assertEqual(self.released(lead), ["C"])
 
+    def test_without_tile38_twice(self) -> None:
+        """A Tile38 that comes back and is gone again is waited for anew."""
+        lead = Lead()
+        lead.consul = False
+        for _ in range(2):
+            lead.hand_over.abandon("it is gone", lambda: True)
+            for _ in range(round(PATIENCE / 0.2)):
+                lead.promise("C", "D")
+                lead.wait(0.05)
+        self.assertEqual(self.released(lead), [])
+        self.assertTrue(lead.member.election.gate_open())
+
     def test_waits_for_everything(self) -> None:
         """A member that lacks bytes is released when it has them, not before."""
         lead = Lead()
