@@ -17,6 +17,8 @@ from tests.real import ROOT, wait_for
 POLICY = Path(ROOT) / "deploy" / "consul-policy.hcl"
 #: Seconds without Consul: longer than its sessions live, which is ten seconds, so that they are lost.
 OUTAGE = 15.0
+#: Long, since nobody else must lead meanwhile: a busy machine lets a process wait for half a second.
+LEASE = "1s"
 #: Seconds that a leader stands still: longer than a promise lasts.
 STALL = 3.0
 #: Seconds between two writes of a client that goes on for a long time.
@@ -33,7 +35,7 @@ class AgentTests(SynchronousTestCase):
 
     def test_away(self) -> None:
         """With Consul away for longer than sessions live, writes go on; when it is back nothing jumps."""
-        with Lab(persistent=True) as lab:
+        with Lab(persistent=True, lease=LEASE) as lab:
             lab.start()
             leader = lab.wait_settled()
             before = lab.status()
@@ -53,7 +55,7 @@ class AgentTests(SynchronousTestCase):
 
         Nobody can win a term, so the old leader gets its promises back.
         """
-        with settled_lab(tls="connect", lease="1s") as lab:
+        with settled_lab(tls="connect", lease=LEASE) as lab:
             leader = lab.wait_settled()
             before = lab.status()
             with load_through(lab, "stall", lab.others(leader)) as load:
@@ -74,7 +76,7 @@ class AgentTests(SynchronousTestCase):
 
     def test_a_tile38_that_hangs_meanwhile(self) -> None:
         """Nobody could take over: a leader whose Tile38 is silent stays, and goes on when that is back."""
-        with settled_lab(tls="connect", lease="1s") as lab:
+        with settled_lab(tls="connect", lease=LEASE) as lab:
             leader = lab.wait_settled()
             before = lab.status()
             with load_through(lab, "hang", lab.nodes) as load:
@@ -101,7 +103,7 @@ class AgentTests(SynchronousTestCase):
 
     def test_forgets(self) -> None:
         """A Consul that comes back empty is told again who leads, and a node that comes back then joins."""
-        with settled_lab() as lab:
+        with settled_lab(lease=LEASE) as lab:
             leader = lab.wait_settled()
             before = lab.status()
             with load_through(lab, "forgets", [leader]) as load:
