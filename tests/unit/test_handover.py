@@ -224,6 +224,27 @@ class HandOverTests(SynchronousTestCase):
         lead.wait(DRAIN_TIMEOUT + 0.1)
         self.assertTrue(lead.way.server.readonly)
 
+    def test_all_stood_still(self) -> None:
+        """Members that left the set just before the end come back to it, and one of them takes over."""
+        lead = Lead()
+        lead.writer.sent(1)
+        task = lead.begin()
+        lead.member.election.wanted(100)
+        lead.member.wait(1.5 * LEASE)  # nobody answers a heartbeat
+        dropped = lead.member.settle_change()
+        self.assertEqual(dropped.sync_set, {"B"})
+        lead.writer.landed(1)
+        lead.way.settle()
+        self.assertTrue(lead.way.server.readonly)
+        self.assertEqual(self.released(lead), [])
+        lead.promise("D")
+        lead.member.election.admit("D")
+        self.assertEqual(self.released(lead), [])
+        lead.won = lead.member.settle_change()
+        self.assertEqual(self.released(lead), ["D"])
+        lead.take("D")
+        self.assertEqual(self.successResultOf(task), "D")
+
     def test_tile38_away(self) -> None:
         """Without the last offset nobody can be chosen. Tile38 may be fenced by then, so the term ends."""
         for frozen in (True, False):

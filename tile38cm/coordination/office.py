@@ -163,10 +163,11 @@ class Office:
         """A member has all of our log as far as clients have been told: let it into the set.
 
         From this moment its acknowledgement is asked for; it is sent to
-        Consul only when it covers every reply released so far.
+        Consul only when it covers every reply released so far.  While the lead is
+        handed over, too: those counted on may all have left just before.
         """
         term, now = self._core.term, self._core.now()
-        if term is None or term.change is not None or term.final is not None or not term.opened:
+        if term is None or term.change is not None or term.released is not None or not term.opened:
             return
         if member in term.status.sync_set or not term.ledger.promised(frozenset({member}), now):
             return

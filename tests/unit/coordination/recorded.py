@@ -147,6 +147,13 @@ class Member:
         self.election.opened(won.epoch)
         return won
 
+    def settle_change(self) -> Status:
+        """Consul takes the last change of the set; the status by then."""
+        (settlement,) = self.last("change")
+        wanted: Status = settlement.attempt(lambda: "changed")
+        self.election.change_settled(settlement, True, wanted, settlement.index + 1)
+        return wanted
+
     def promise_of(self, member: str, offset: int | None = None) -> None:
         """C{member} answers the last heartbeat at once, having C{offset}."""
         (beat,) = self.last("beat")

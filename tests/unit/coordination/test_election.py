@@ -445,6 +445,23 @@ class OfficeTests(SynchronousTestCase):
         member.election.admit("C")
         self.assertEqual(member.asked("change"), [])
 
+    def test_nobody_is_added_behind_a_release(self) -> None:
+        """While the lead is handed over members may still come back; once one is released nothing changes."""
+        member = Member()
+        member.lead(status("A", "B", "C"))
+        member.wait(LEASE / 8)
+        member.promise_of("C", 90)
+        member.promise_of("D", 100)
+        member.election.hand_over(100, frozenset({"C"}))
+        member.election.admit("D")
+        self.assertEqual(member.settle_change().sync_set, {"B", "C", "D"})
+        self.assertEqual(member.asked("release"), [])
+        member.promise_of("C", 100)
+        self.assertEqual(len(member.asked("release")), 1)
+        member.promise_of("E", 100)
+        member.election.admit("E")
+        self.assertEqual(len(member.asked("change")), 1)
+
     def test_expelled_for_certain_or_not_yet(self) -> None:
         """A member may erase its data only when Consul is known to list it no more."""
         member = Member()
