@@ -14,8 +14,8 @@ From the top down; imports go down only, C{tests/unit/test_layers.py} has the ta
  - L{tile38cm.sentinel}: Redis Sentinel's questions, answered, so that its clients find the leader
  - L{tile38cm.replication}: the bridge that the local Tile38 follows, and where the leader's bytes come from
  - L{tile38cm.operate}: what an operator sees: the registration, metrics, C{tile38ctl}
- - L{tile38cm.health}: does the local server answer; L{tile38cm.state}: what survives a restart;
-   L{tile38cm.footing}: whether all that was acknowledged did
+ - L{tile38cm.health}: does the local server answer; L{tile38cm.vitals}: does it starve;
+   L{tile38cm.state}: what survives a restart; L{tile38cm.footing}: whether all that was acknowledged did
  - L{tile38cm.peers}: the connections to the other nodes, heartbeats, what is said on them
  - L{tile38cm.tile38}, L{tile38cm.tile38_link}: the local server, connections to it;
    L{tile38cm.tls}: certificates, and who is at the other end

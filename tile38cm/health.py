@@ -6,7 +6,9 @@ that I{hangs} (frozen, swapped out, its machine's disk stuck) answers nobody, an
 is as good as gone.  One that is I{busy} (a long search, and a write behind it that
 keeps all others waiting) answers no command either, at times not even C{PING} (4 of
 25 under load), for replies wait for the same lock; but it still accepts connections
-and closes them when asked to.  So L{Tile38.knock} tells busy from hanging.
+and closes them when asked to.  So L{Tile38.knock} tells busy from hanging.  Where all
+processors of the machine are taken not even that may be done within the grace; then
+the kernel tells a server that I{starves} from one that hangs (L{Vitals}).
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from twisted.logger import Logger
 
 from tile38cm.tasks import Tasks, pause
 from tile38cm.tile38 import Refused, Tile38, Tile38Error
+from tile38cm.vitals import Vitals
 
 #: Seconds between questions for the log's size.
 EVERY = 0.1
@@ -35,14 +38,16 @@ class LocalHealth:
     """Asks the local Tile38 for its role and offset, for ever.
 
     @param grace: seconds of silence after which it is taken for dead.
+    @param vitals: what the kernel says of its process.
     @ivar alive: whether it is there.
     @ivar log_size: as it said last; grows only, as long as it is the same log.
     """
 
     _log = Logger()
 
-    def __init__(self, local: Tile38, clock: IReactorTime, grace: float) -> None:
+    def __init__(self, local: Tile38, clock: IReactorTime, grace: float, vitals: Vitals) -> None:
         self._local = local
+        self._vitals = vitals
         self._clock = clock
         self._grace = grace
         self._tasks = Tasks()
@@ -53,7 +58,7 @@ class LocalHealth:
         self._asked: float | None = None
         #: What is answered to it is older than what is known.
         self._outdated = False
-        self._knocking = False
+        self._knocking = self._identifying = False
         #: Why the last question failed; empty: it did not.
         self._trouble = ""
         self.alive = False
@@ -90,6 +95,7 @@ class LocalHealth:
                 self._good(None)  # never synced: it answers, but tells nothing of itself
             except Tile38Error as e:
                 self._trouble = str(e)
+                self._vitals.forget()
             finally:
                 self._asked = None
             await pause(self._clock, EVERY)
@@ -104,6 +110,20 @@ class LocalHealth:
             self.alive = True
             self._log.info("the local Tile38 answers")
             self.on_change("")
+        if not self._vitals.known and not self._identifying:
+            self._identifying = True
+            self._tasks.start(self._identify(), "asking the local Tile38 for its process")
+
+    async def _identify(self) -> None:
+        try:
+            server = await self._local.server()
+        except Tile38Error as e:
+            self._log.debug("the local Tile38 does not tell its process: {e}", e=str(e))
+        else:
+            if not self._trouble:
+                self._vitals.watch(server.pid)
+        finally:
+            self._identifying = False
 
     # -- judging --------------------------------------------------------------
 
@@ -116,6 +136,8 @@ class LocalHealth:
             if self._suspect(now) and not self._knocking:
                 self._knocking = True
                 self._tasks.start(self._knock(), "knocking at the local Tile38")
+            if self._silent > SUSPECT and not self._trouble and self._vitals.wants_processor():
+                self._silent = 0.0  # for BUSY_LIMIT at most: by then the question has failed
             if self.alive and self._silent > self._grace:
                 self._gone(self._trouble or f"it hangs: nothing was heard for {self._silent:.2g} s")
 

@@ -57,6 +57,7 @@ from tile38cm.settings import Address, Settings
 from tile38cm.state import StateDirectory
 from tile38cm.tile38 import Tile38
 from tile38cm.tls import mesh_for
+from tile38cm.vitals import Vitals
 
 #: A follower that was not level with its leader for this share of the slack of lifetimes looks
 #: whether something has expired in its log meanwhile.
@@ -82,7 +83,7 @@ class Node:
         services = (settings.writer_service, settings.reader_service)
         self.discovery = Discovery(self.consul, services, settings.lock_prefix, reactor)
         self.tile38 = Tile38(reactor, self.endpoint_to(settings.server), settings.server_password)
-        self.health = LocalHealth(self.tile38, reactor, settings.server_grace)
+        self.health = LocalHealth(self.tile38, reactor, settings.server_grace, Vitals())
         self._build_replication()
         self._build_election()
         self._build_proxies()

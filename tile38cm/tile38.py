@@ -63,6 +63,8 @@ class ServerInfo:
     read_only: bool
     num_objects: int
     version: str
+    #: The number of its process, as it sees it; 0: it did not say.
+    pid: int
     raw: Mapping[str, str] = field(repr=False)
 
     @classmethod
@@ -77,6 +79,7 @@ class ServerInfo:
             read_only=raw.get("read_only") == "true",
             num_objects=int(raw.get("num_objects", 0)),
             version=raw.get("version", ""),
+            pid=int(raw.get("pid", 0)),
             raw=raw,
         )
 

@@ -62,7 +62,8 @@ class FalseAlarmTests(SynchronousTestCase):
             }
             with burning(lab.folder), Load("alarm", connects, 0.005) as load, self.traffic(lab, leader):
                 self.restart_consul(lab)
-            self.assertIs(lab.wait_settled(timeout=60), leader)
+            lead = "".join(f"\n--- {node.id}\n{told(node)}" for node in lab.nodes)
+            self.assertIs(lab.wait_settled(timeout=60), leader, lead)
             self.assertEqual(lab.status()["epoch"], epoch)
             self.assertEqual(load.errors, [])
             self.assertEqual(load.acknowledged - lab.wait_same("alarm", timeout=60), set())
@@ -92,6 +93,11 @@ class FalseAlarmTests(SynchronousTestCase):
             lab.consul.kill()
             lab.consul.start()
             wait_for(lambda: lab.status(), "Consul's status", 30)
+
+
+def told(node: Node) -> str:
+    """What its manager has logged from the start; that Consul was away is known."""
+    return "\n".join(line for line in node.manager.text().splitlines() if "onsul" not in line)
 
 
 def search(node: Node) -> None:

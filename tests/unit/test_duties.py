@@ -19,6 +19,7 @@ from tile38cm.peers.heartbeats import Members
 from tile38cm.replication.source import Source
 from tile38cm.replication.virtual_leader import AttachError
 from tile38cm.state import StateDirectory
+from tile38cm.vitals import Vitals
 
 HERE = Position(1, 100)
 
@@ -74,7 +75,7 @@ class RewrittenTests(SynchronousTestCase):
         """A start of the process; where the node stands by what it remembers."""
         before = self.state.open()
         self.replica = Known()
-        self.health = LocalHealth(self.way.client, self.way.clock, 0.5)
+        self.health = LocalHealth(self.way.client, self.way.clock, 0.5, Vitals())
         nothing = cast(Any, None)
         hands = Hands(
             self.way.clock,

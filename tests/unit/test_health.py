@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.unit.local38 import LocalWay
 from tile38cm.health import BUSY_LIMIT, EVERY, STEP, SUSPECT, LocalHealth
+from tile38cm.vitals import Vitals
 
 GRACE = 0.5
 
@@ -18,7 +19,10 @@ class HealthTests(SynchronousTestCase):
         self.way = LocalWay()
         self.way.server.log = b"x" * 50
         self.way.client.start()
-        self.health = LocalHealth(self.way.client, self.way.clock, GRACE)
+        self.starving = False
+        self.vitals = Vitals()
+        self.patch(self.vitals, "wants_processor", lambda: self.starving and self.vitals.known)
+        self.health = LocalHealth(self.way.client, self.way.clock, GRACE, self.vitals)
         self.changes: list[str] = []
         self.shorter: list[int] = []
         self.health.on_change = self.changes.append
@@ -106,10 +110,47 @@ class HealthTests(SynchronousTestCase):
         self.way.wait(BUSY_LIMIT + 2)
         self.assertFalse(self.health.alive)
 
-    def test_no_knocks_in_peace(self) -> None:
-        """A server that answers is not knocked at."""
+    def test_starving(self) -> None:
+        """One that does nothing because it gets no processor is left in peace, but not for ever."""
+        self.way.frozen = self.starving = True
+        self.way.wait(BUSY_LIMIT * 0.9)
+        self.assertEqual((self.health.alive, self.changes), (True, [""]))
+        self.way.wait(BUSY_LIMIT * 0.1 + 2)
+        self.assertFalse(self.health.alive)
+
+    def test_starving_at_first(self) -> None:
+        """Once it does not even want one, the grace begins."""
+        self.way.frozen = self.starving = True
         self.way.wait(5)
-        self.assertEqual(set(self.way.asked), {b"ROLE"})
+        self.starving = False
+        self.way.wait(GRACE + 3 * STEP)
+        self.assertFalse(self.health.alive)
+
+    def test_gone_under_load(self) -> None:
+        """What refuses connections is gone, whatever its process may want."""
+        self.starving = self.way.refusing = True
+        self.way.server.cut()
+        self.way.wait(GRACE + 3 * STEP)
+        self.assertFalse(self.health.alive)
+
+    def test_another_process(self) -> None:
+        """After a restart it says its number anew; till then nobody can tell."""
+        self.way.server.refuses[b"SERVER"] = "ERR catching up to leader"
+        self.way.refusing = True
+        self.way.server.cut()
+        self.way.wait(GRACE * 0.6)
+        self.way.refusing = False
+        self.way.wait(1)
+        self.assertFalse(self.vitals.known)
+        del self.way.server.refuses[b"SERVER"]
+        self.way.wait(1)
+        self.assertTrue(self.vitals.known)
+
+    def test_no_knocks_in_peace(self) -> None:
+        """A server that answers is not knocked at, and tells its process once."""
+        self.way.wait(5)
+        self.assertEqual(set(self.way.asked), {b"ROLE", b"SERVER"})
+        self.assertEqual(self.way.asked.count(b"SERVER"), 1)
 
     def test_frozen_ourselves(self) -> None:
         """What a manager does not hear while it is frozen itself is no silence of the server."""

@@ -16,7 +16,17 @@ ROOT = Path(tile38cm.__file__).parent
 #: within a part may import each other, two parts of one level may not.
 LEVELS: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("settings",), ("wire",)),
-    (("model",), ("flags",), ("logs",), ("tasks",), ("disk",), ("sending",), ("turns",), ("endpoints",)),
+    (
+        ("model",),
+        ("flags",),
+        ("logs",),
+        ("tasks",),
+        ("disk",),
+        ("sending",),
+        ("turns",),
+        ("endpoints",),
+        ("vitals",),
+    ),
     (
         (
             # Who leads, as rules: no reactor, no Consul.

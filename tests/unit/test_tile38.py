@@ -29,7 +29,7 @@ from tile38cm.tile38 import (
 )
 from tile38cm.wire.resp import encode_request
 
-SERVER = ["id", "abc", "aof_size", "104", "num_objects", "3", "read_only", "true", "version", "1.37.0"]
+SERVER = "id abc aof_size 104 num_objects 3 read_only true version 1.37.0 pid 7".split()
 
 
 @implementer(IStreamClientEndpoint)
@@ -250,7 +250,7 @@ class ServerInfoTests(SynchronousTestCase):
         info = ServerInfo.from_reply(SERVER)
         self.assertEqual((info.aof_size, info.id, info.num_objects, info.version), (104, "abc", 3, "1.37.0"))
         self.assertEqual((info.following, info.caught_up, info.read_only), (None, False, True))
-        self.assertEqual(info.raw["version"], "1.37.0")
+        self.assertEqual((info.raw["version"], info.pid), ("1.37.0", 7))
 
     def test_follower(self) -> None:
         """A follower says whom it follows, and whether it is level."""

@@ -88,7 +88,9 @@ class MiniTile38:
         return "OK"
 
     def _server(self, words: list[bytes], channel: MiniChannel) -> Any:
-        return [b"num_objects", b"%d" % sum(map(len, self.data.values())), b"id", b"mini"]
+        objects = b"%d" % sum(map(len, self.data.values()))
+        size = b"%d" % len(self.log)
+        return [b"num_objects", objects, b"id", b"mini", b"aof_size", size, b"pid", b"1"]
 
     def _role(self, words: list[bytes], channel: MiniChannel) -> Any:
         return [b"master", len(self.log) if self.offset is None else self.offset, []]
