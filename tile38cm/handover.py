@@ -28,6 +28,8 @@ from tile38cm.tile38 import Tile38, Tile38Error
 DRAIN_TIMEOUT = 3.0
 #: Seconds for another member to take over.
 TAKE_OVER_TIMEOUT = 5.0
+#: Seconds for a member that is connected to come into the set, before a stop.
+JOIN_TIMEOUT = 3.0
 #: Seconds until a Consul that is away is asked again.
 ASK_AGAIN = 0.1
 #: Seconds for Consul to answer; clients wait for longer than it takes another node to lead after that.
@@ -74,6 +76,21 @@ class HandOver:
             why = "is tagged otherwise than nofailover" if fit else "is connected"
             raise NotHandedOver(f"no other member of the sync set {why}")
         return willing
+
+    async def expect_successors(self) -> None:
+        """Wait, but not for long, while nobody could take over and somebody soon may.
+
+        A member that was started just now, or that stood still, is connected some time before
+        it is in the set.  Clients are served meanwhile.
+        """
+        end = self.clock.seconds() + JOIN_TIMEOUT
+        while self._soon() and self.clock.seconds() < end:
+            await pause(self.clock, ASK_AGAIN)
+
+    def _soon(self) -> bool:
+        willing = self.members.names - self.unwilling()
+        leads = self.election.leadership.role is Role.LEADER
+        return leads and bool(willing) and not willing & self.election.required()
 
     def abandon(self, why: str, gone: Callable[[], bool]) -> None:
         """Tile38 is gone: let a connected member lead at once; this node does not lead any more.

@@ -30,6 +30,8 @@ STEP = 0.05
 LONGEST_STEP = 2 * STEP
 #: Seconds without an answer after which Tile38 is knocked at.
 SUSPECT = 0.1
+#: Seconds of silence for which one that wants a processor is believed to starve; clients wait for longer.
+STARVE_LIMIT = 5.0
 #: Seconds for which a busy server may keep everybody waiting; then it is of no use, alive or not.
 BUSY_LIMIT = 30.0
 
@@ -53,6 +55,8 @@ class LocalHealth:
         self._tasks = Tasks()
         #: Seconds without a sign of life, as far as we were awake to see one.
         self._silent = 0.0
+        #: The same, without having been forgiven for starving.
+        self._unheard = 0.0
         self._looked = 0.0
         #: When the question was asked that is open now.
         self._asked: float | None = None
@@ -101,7 +105,8 @@ class LocalHealth:
             await pause(self._clock, EVERY)
 
     def _good(self, offset: int | None) -> None:
-        self._trouble, self._silent = "", 0.0
+        self._trouble = ""
+        self._heard()
         if offset is not None:
             shorter, self.log_size = offset < self.log_size, offset
             if shorter:
@@ -131,19 +136,28 @@ class LocalHealth:
         while True:
             await pause(self._clock, STEP)
             now = self._clock.seconds()
-            self._silent += min(now - self._looked, LONGEST_STEP)
-            self._looked = now
+            step = min(now - self._looked, LONGEST_STEP)
+            self._silent, self._unheard, self._looked = self._silent + step, self._unheard + step, now
             if self._suspect(now) and not self._knocking:
                 self._knocking = True
                 self._tasks.start(self._knock(), "knocking at the local Tile38")
-            if self._silent > SUSPECT and not self._trouble and self._vitals.wants_processor():
-                self._silent = 0.0  # for BUSY_LIMIT at most: by then the question has failed
+            if self._starves():
+                self._silent = 0.0
             if self.alive and self._silent > self._grace:
                 self._gone(self._trouble or f"it hangs: nothing was heard for {self._silent:.2g} s")
 
     def _suspect(self, now: float) -> bool:
         """Whether it keeps us waiting, without having said that it is gone or loads its log."""
         return not self._trouble and self._asked is not None and now - self._asked > SUSPECT
+
+    def _starves(self) -> bool:
+        """Whether it is silent for want of a processor, as far as one can tell."""
+        quiet = self._silent > SUSPECT and self._unheard < STARVE_LIMIT and not self._trouble
+        return quiet and self._vitals.wants_processor()
+
+    def _heard(self) -> None:
+        """It has given a sign of life."""
+        self._silent = self._unheard = 0.0
 
     async def _knock(self) -> None:
         try:
@@ -152,7 +166,7 @@ class LocalHealth:
             self._log.debug("the local Tile38 does not open: {e}", e=str(e))
         else:
             if not self._trouble:
-                self._silent = 0.0
+                self._heard()
         finally:
             self._knocking = False
 

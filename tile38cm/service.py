@@ -369,6 +369,7 @@ class NodeService(Service):
         if self._node.election.leadership.role is not Role.LEADER:
             return
         try:
+            await self._node.hand_over.expect_successors()
             await self._node.hand_over()
         except NotHandedOver as e:
             self._log.info("the lead is not handed over: {e}", e=str(e))

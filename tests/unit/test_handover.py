@@ -13,7 +13,15 @@ from tests.unit.local38 import LocalWay
 from tests.unit.peers.wires import End
 from tests.unit.proxy.fakes import FakeGate, FakeRoutes
 from tile38cm.coordination.status import take_over
-from tile38cm.handover import DRAIN_TIMEOUT, PATIENCE, TAKE_OVER_TIMEOUT, HandOver, NotHandedOver
+from tile38cm.handover import (
+    ASK_AGAIN,
+    DRAIN_TIMEOUT,
+    JOIN_TIMEOUT,
+    PATIENCE,
+    TAKE_OVER_TIMEOUT,
+    HandOver,
+    NotHandedOver,
+)
 from tile38cm.model import Role
 from tile38cm.peers.connection import PeerConnection
 from tile38cm.peers.heartbeats import Members
@@ -244,6 +252,32 @@ class HandOverTests(SynchronousTestCase):
         self.assertEqual(self.released(lead), ["D"])
         lead.take("D")
         self.assertEqual(self.successResultOf(task), "D")
+
+    def test_expected(self) -> None:
+        """Before a stop a member that is connected is given time to come into the set."""
+        lead = Lead("E")
+        task = lead.way.run(lead.hand_over.expect_successors())
+        lead.wait(JOIN_TIMEOUT / 2)
+        self.assertNoResult(task)
+        lead.promise("C", "D", "E")
+        lead.member.election.admit("E")
+        lead.wait(ASK_AGAIN)
+        self.successResultOf(task)
+        self.assertFalse(lead.writer.draining)
+
+    def test_expected_in_vain(self) -> None:
+        """Not for ever, and not at all if nobody is willing, or somebody could take over already."""
+        lead = Lead("E")
+        task = lead.way.run(lead.hand_over.expect_successors())
+        lead.wait(JOIN_TIMEOUT + 2 * ASK_AGAIN)
+        self.successResultOf(task)
+        lead.unwilling = frozenset({"E"})
+        self.successResultOf(lead.way.run(lead.hand_over.expect_successors()))
+        ready = Lead("C")
+        self.successResultOf(ready.way.run(ready.hand_over.expect_successors()))
+        lead.unwilling = frozenset()
+        lead.member.election.resign("test")
+        self.successResultOf(lead.way.run(lead.hand_over.expect_successors()))
 
     def test_tile38_away(self) -> None:
         """Without the last offset nobody can be chosen. Tile38 may be fenced by then, so the term ends."""

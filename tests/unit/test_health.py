@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.unit.local38 import LocalWay
-from tile38cm.health import BUSY_LIMIT, EVERY, STEP, SUSPECT, LocalHealth
+from tile38cm.health import BUSY_LIMIT, EVERY, STARVE_LIMIT, STEP, SUSPECT, LocalHealth
 from tile38cm.vitals import Vitals
 
 GRACE = 0.5
@@ -113,15 +113,27 @@ class HealthTests(SynchronousTestCase):
     def test_starving(self) -> None:
         """One that does nothing because it gets no processor is left in peace, but not for ever."""
         self.way.frozen = self.starving = True
-        self.way.wait(BUSY_LIMIT * 0.9)
+        self.way.wait(STARVE_LIMIT * 0.9)
         self.assertEqual((self.health.alive, self.changes), (True, [""]))
-        self.way.wait(BUSY_LIMIT * 0.1 + 2)
+        self.way.wait(STARVE_LIMIT * 0.1 + GRACE + 3 * STEP)
         self.assertFalse(self.health.alive)
+
+    def test_starving_again(self) -> None:
+        """Each sign of life is the beginning of another silence."""
+        self.starving = True
+        for _ in range(5):
+            self.way.frozen = True
+            self.way.wait(STARVE_LIMIT * 0.6)
+            self.way.frozen = False
+            self.way.server.cut()
+            self.way.wait(0.3)
+        self.assertTrue(self.health.alive)
+        self.assertEqual(self.changes, [""])
 
     def test_starving_at_first(self) -> None:
         """Once it does not even want one, the grace begins."""
         self.way.frozen = self.starving = True
-        self.way.wait(5)
+        self.way.wait(STARVE_LIMIT * 0.5)
         self.starving = False
         self.way.wait(GRACE + 3 * STEP)
         self.assertFalse(self.health.alive)

@@ -32,8 +32,8 @@ class VitalsTests(SynchronousTestCase):
     def test_states(self) -> None:
         """One runnable thread is enough; sleeping, stopped and disk-bound ones are none."""
         for state, wants in (("S", False), ("D", False), ("T", False), ("Z", False), ("R", True)):
-            self.thread(7, b"7 (tile38-server-1) S 1 7 7")
-            self.thread(8, f"8 (tile38-server-1) {state} 1 7 7".encode())
+            self.thread(7, b"7 (tile38-server-1) S 1 7 7 0 -1 64 0")
+            self.thread(8, f"8 (tile38-server-1) {state} 1 7 7 0 -1 64 0".encode())
             self.assertIs(self.vitals.wants_processor(), wants, state)
 
     def test_nobody(self) -> None:
@@ -41,19 +41,34 @@ class VitalsTests(SynchronousTestCase):
         self.assertFalse(self.vitals.wants_processor())
         (self.proc / "7" / "task" / "7").mkdir(parents=True)
         self.assertFalse(self.vitals.wants_processor())
-        self.thread(7, b"")
-        self.assertFalse(self.vitals.wants_processor())
-        self.thread(7, b"7 (tile38-server) R 1")
+        for cut in (b"", b"7", b"7 (tile38-server", b"7 (tile38-server) R 1 7 7"):
+            self.thread(7, cut)
+            self.assertFalse(self.vitals.wants_processor(), cut)
+        self.thread(7, b"7 (tile38-server) R 1 7 7 0 -1 64 0")
         self.assertTrue(self.vitals.known and self.vitals.wants_processor())
         self.vitals.forget()
         self.assertFalse(self.vitals.known or self.vitals.wants_processor())
 
+    def test_killed(self) -> None:
+        """Its memory is freed before its sockets close, which takes a processor, too."""
+        self.thread(7, b"7 (tile38-server) R 1 7 7 0 -1 4194372 0")
+        self.assertFalse(self.vitals.wants_processor())
+
+    def test_unreadable(self) -> None:
+        """What cannot be read tells nothing, and raises nothing."""
+        (self.proc / "7" / "task" / "7" / "stat").mkdir(parents=True)
+        self.assertFalse(self.vitals.wants_processor())
+        (self.proc / "8").mkdir()
+        (self.proc / "8" / "task").write_bytes(b"")
+        self.vitals.watch(8)
+        self.assertFalse(self.vitals.wants_processor())
+
     def test_another_process(self) -> None:
         """The server may count in a container of its own; whoever has its number here is not asked."""
         for name in ("twist", "tile38cm", ") R tile38-server", "a (tile38-server) R"):
-            self.thread(7, f"7 ({name}) R 1 7 7".encode())
+            self.thread(7, f"7 ({name}) R 1 7 7 0 -1 64 0".encode())
             self.assertFalse(self.vitals.wants_processor(), name)
-        self.thread(7, b"7 (tile38-server) R) S 1 7 7")
+        self.thread(7, b"7 (tile38-server) R) S 1 7 7 0 -1 64 0")
         self.assertFalse(self.vitals.wants_processor())
 
     def test_real(self) -> None:

@@ -134,8 +134,7 @@ class Office:
     def _release(self, term: Term) -> None:
         """Choose the successor: a member of the set that holds everything."""
         assert term.final is not None
-        members = term.required() if term.heirs is None else term.required() & term.heirs
-        fit = [m for m in sorted(members) if term.ledger.acked(m) >= term.final]
+        fit = [m for m in sorted(term.inheriting()) if term.ledger.acked(m) >= term.final]
         if fit and term.change is None:
             term.released = fit[0]
             self._core.effects.release(fit[0], term.epoch)
@@ -164,12 +163,15 @@ class Office:
 
         From this moment its acknowledgement is asked for; it is sent to
         Consul only when it covers every reply released so far.  While the lead is
-        handed over, too: those counted on may all have left just before.
+        handed over only an heir is let in, if all have left just before: a release
+        has to wait until the change is settled.
         """
         term, now = self._core.term, self._core.now()
         if term is None or term.change is not None or term.released is not None or not term.opened:
             return
-        if member in term.status.sync_set or not term.ledger.promised(frozenset({member}), now):
+        if member in term.status.sync_set or not term.ledger.stays(member, now):
+            return
+        if term.final is not None and not term.lacks_heir(member):
             return
         if term.ledger.acked(member) >= term.exposed:
             self._change(resize(term.status, add=frozenset({member})), term.index)
@@ -197,7 +199,8 @@ class Office:
 
     def _notice_block(self, term: Term, now: float) -> None:
         """A leader that cannot lead falls silent for a while, so that others may stand."""
-        blocked = term.opened and now < term.wanted_until and not self.gate_open()
+        leading = term.opened and term.final is None  # an heir has to answer heartbeats
+        blocked = leading and now < term.wanted_until and not self.gate_open()
         if not blocked or now < term.silent_until:
             term.blocked_since = None  # whoever is silent gets no promise, and has to try anew first
         elif term.blocked_since is None:

@@ -145,6 +145,10 @@ class Ledger:
                 return False
         return True
 
+    def stays(self, member: str, now: float) -> bool:
+        """Whether a member has promised, and has not said that it goes."""
+        return self.promised_until(member) > now and member not in self._departed
+
     def furthest(self) -> int:
         """The largest offset that anybody acknowledged in this epoch; the log is as long, at least."""
         return max(self.acknowledging.values()) if self.acknowledging else 0

@@ -62,6 +62,7 @@ class Term:
     opened: bool = False
     #: Set when handing over: the final offset; the gate is shut for good.
     final: int | None = None
+    #: Who may be released then; C{None}: anybody in the set.
     heirs: frozenset[str] | None = None
     released: str | None = None
     #: When the term is given up, whatever has become of its heirs; and why.
@@ -93,3 +94,12 @@ class Term:
             members = status.sync_set if wanted is None else status.sync_set | wanted.sync_set
             self._required, self._of = members - {status.leader}, (status, wanted)
         return self._required
+
+    def inheriting(self) -> frozenset[str]:
+        """The heirs that are in the set."""
+        required = self.required()
+        return required if self.heirs is None else required & self.heirs
+
+    def lacks_heir(self, member: str) -> bool:
+        """Whether no heir is in the set, and C{member} is one."""
+        return not self.inheriting() and (self.heirs is None or member in self.heirs)

@@ -445,22 +445,55 @@ class OfficeTests(SynchronousTestCase):
         member.election.admit("C")
         self.assertEqual(member.asked("change"), [])
 
-    def test_nobody_is_added_behind_a_release(self) -> None:
-        """While the lead is handed over members may still come back; once one is released nothing changes."""
+    def handing_over(self, *members: str, heirs: str) -> Member:
+        """A leader that hands over at 100, with C{members} in the set of which none has it all."""
         member = Member()
-        member.lead(status("A", "B", "C"))
+        member.lead(status("A", "B", *members))
         member.wait(LEASE / 8)
-        member.promise_of("C", 90)
-        member.promise_of("D", 100)
-        member.election.hand_over(100, frozenset({"C"}))
-        member.election.admit("D")
-        self.assertEqual(member.settle_change().sync_set, {"B", "C", "D"})
+        for name in members:
+            member.promise_of(name, 90)
+        self.assertTrue(member.election.hand_over(100, frozenset(heirs)))
+        return member
+
+    def test_an_heir_comes_back(self) -> None:
+        """While the lead is handed over one that left before is let in again, settled, then released."""
+        member = self.handing_over(heirs="CD")
+        for name, has in (("E", 100), ("D", 100), ("C", 100)):
+            member.promise_of(name, has)
+            member.election.admit(name)
         self.assertEqual(member.asked("release"), [])
-        member.promise_of("C", 100)
-        self.assertEqual(len(member.asked("release")), 1)
-        member.promise_of("E", 100)
-        member.election.admit("E")
+        self.assertEqual(member.settle_change().sync_set, {"B", "D"})
+        self.assertEqual(member.asked("release"), [("D", 2)])
+        member.election.admit("C")
         self.assertEqual(len(member.asked("change")), 1)
+
+    def test_an_heir_does_not_wait_for_others(self) -> None:
+        """A change of the set would only keep the one waiting that is in it."""
+        member = self.handing_over("C", heirs="CD")
+        member.promise_of("D", 100)
+        member.election.admit("D")
+        self.assertEqual(member.asked("change"), [])
+        member.promise_of("C", 100)
+        self.assertEqual(member.asked("release"), [("C", 2)])
+
+    def test_who_stops_is_no_heir(self) -> None:
+        """A member that said so would never take over, however good its promise is."""
+        member = self.handing_over(heirs="C")
+        member.promise_of("C", 100)
+        member.election.departed("C")
+        member.election.admit("C")
+        self.assertEqual(member.asked("change"), [])
+
+    def test_an_heir_comes_back_late(self) -> None:
+        """Whoever hands over goes on asking for promises, though requests wait all the time."""
+        member = self.handing_over(heirs="C")
+        for _ in range(24):
+            member.election.wanted(100)
+            member.wait(LEASE / 8)
+        member.promise_of("C", 100)
+        member.election.admit("C")
+        self.assertEqual(member.settle_change().sync_set, {"B", "C"})
+        self.assertEqual(member.asked("release"), [("C", 2)])
 
     def test_expelled_for_certain_or_not_yet(self) -> None:
         """A member may erase its data only when Consul is known to list it no more."""
