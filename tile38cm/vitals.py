@@ -13,7 +13,7 @@ from pathlib import Path
 
 #: The name of a server's process begins so; anything else is another process of the same number,
 #: as where the server runs in a container with numbers of its own.
-NAME = b"tile38-server"
+NAME = b"tile38-"
 _RUNNABLE = b"R"
 #: Where a thread's flags stand behind its name, counted from 0; and that of one that ends (PF_EXITING).
 _FLAGS = 6

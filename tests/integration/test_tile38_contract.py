@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from twisted.internet.task import deferLater
+from twisted.trial.unittest import SkipTest
 
 from tests.contracts.tile38 import Tile38Contract, reactor
 from tests.integration.loaded import LoadedEmbedded, LoadedTile38
 from tests.real import require
 from tile38cm.settings import Address
 from tile38cm.tile38 import CatchingUp, Unreachable
+from tile38cm.vitals import NAME
 
 
 class ContractTests(Tile38Contract):
@@ -47,6 +51,14 @@ class ContractTests(Tile38Contract):
         self.servers[0].resume()
         await deferLater(reactor, 0.3)
         await client.ping()
+
+    async def test_process(self) -> None:
+        """Under the number that it tells the kernel knows it by a name that L{tile38cm.vitals} looks for."""
+        server = await self.one.server()
+        name = Path(f"/proc/{server.pid}/comm")
+        if not name.exists():
+            raise SkipTest("this system has no /proc")
+        self.assertTrue(name.read_bytes().startswith(NAME))
 
     async def test_never_caught_up(self) -> None:
         """A follower that was started without its leader tells the size of its log only."""

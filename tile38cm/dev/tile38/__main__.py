@@ -6,6 +6,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,12 @@ def log_to(stream: Any, quiet: bool, verbose: bool) -> None:
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
 
 
+def name_process() -> None:
+    """Show by which program this is, where the kernel lets one say so: managers look for it, and people."""
+    with suppress(OSError):
+        Path("/proc/self/comm").write_text("tile38-embedded")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a node until a signal; 0 after SIGTERM, 1 if it could not be brought up."""
     from twisted.internet import reactor as the_reactor
@@ -70,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reactor: Any = the_reactor
     given = parse(arguments)
     log_to(sys.stderr, given.quiet, given.verbose)
+    name_process()
     options = Options(
         given.folder,
         given.port,
