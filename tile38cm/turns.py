@@ -84,9 +84,12 @@ class Turns:
         While events come, and nothing else is due, more turns follow before this returns.
         """
         reactor = self._reactor
+        started = reactor._started
         for _ in range(MOST):
             if not self._turn(timeout) or timeout == 0 or reactor.threadCallQueue or reactor._justStopped:
                 return
+            if reactor._started != started:
+                return  # crashed, as trial does behind each test: nobody wants another turn
             timeout = reactor.timeout()
             if timeout == 0:
                 return

@@ -195,6 +195,21 @@ class TurnTests(SynchronousTestCase):
         self.reactor.doIteration(1)
         self.assertEqual(len(turns), 2)
 
+    def test_crashed(self) -> None:
+        """One that is left without a farewell does not wait for anything more."""
+        self.reactor._started = True
+        turns: list[int] = []
+
+        def crash(data: bytes) -> None:
+            turns.append(1)
+            self.reactor.crash()
+            theirs.sendall(b"x")
+
+        _, theirs = self.connection(Recorder(crash))
+        theirs.sendall(b"x")
+        self.reactor.doIteration(1)
+        self.assertEqual(len(turns), 1)
+
     def test_between_turns(self) -> None:
         """What is asked for between two turns is done before the next one waits."""
         done: list[str] = []
