@@ -14,7 +14,7 @@ from twisted.internet.tcp import Connection, Server
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tile38cm.turns import LOOK, MOST, SHORT_WAITS, Turns, hasten, soon
+from tile38cm.turns import COMPANY, LOOK, MOST, SHORT_WAITS, Turns, hasten, later, soon
 
 
 class Recorder(Protocol):
@@ -143,11 +143,11 @@ class TurnTests(SynchronousTestCase):
     def test_end_of_turn(self) -> None:
         """What is to be done soon is done once, when all events of the turn are dealt with."""
         done: list[str] = []
-        later = soon(self.reactor)
+        at_end = soon(self.reactor)
 
         def note(data: bytes) -> None:
             done.append("data")
-            later(lambda: done.append("end"))
+            at_end(lambda: done.append("end"))
 
         for protocol in (Recorder(note), Recorder(note)):
             self.connection(protocol)[1].sendall(b"x")
@@ -155,6 +155,32 @@ class TurnTests(SynchronousTestCase):
         self.assertEqual(done, ["data", "data", "end", "end"])
         self.turn()
         self.assertEqual(len(done), 4)
+
+    def test_company(self) -> None:
+        """What may be done later waits while there is something to read, for so many turns, and no longer."""
+        done: list[str] = []
+        reads: list[int] = []
+
+        def note(data: bytes) -> None:
+            reads.append(len(done))
+            theirs.sendall(b"x")
+
+        _, theirs = self.connection(Recorder(note))
+        theirs.sendall(b"x")
+        later(self.reactor)(lambda: done.append("later"))
+        for _ in range(COMPANY + 1):
+            self.turn()
+        self.assertEqual((reads, done), ([0] * (COMPANY + 1), ["later"]))
+        later(self.reactor)(lambda: done.append("again"))
+        self.turn()
+        self.assertEqual(done, ["later"])
+
+    def test_no_company(self) -> None:
+        """The reactor does not sleep on what may be done later, and does it when nothing came."""
+        done: list[str] = []
+        later(self.reactor)(lambda: done.append("later"))
+        self.reactor.doIteration(60)
+        self.assertEqual(done, ["later"])
 
     def test_one_after_the_other(self) -> None:
         """While bytes come, turn follows turn; a call that is due, or one of a thread, ends that."""
@@ -220,9 +246,9 @@ class TurnTests(SynchronousTestCase):
     def test_broken_end(self) -> None:
         """What fails at the end of a turn keeps nothing else from being done."""
         done: list[str] = []
-        later = soon(self.reactor)
-        later(lambda: done.append(str(1 / 0)))
-        later(lambda: done.append("end"))
+        at_end = soon(self.reactor)
+        at_end(lambda: done.append(str(1 / 0)))
+        at_end(lambda: done.append("end"))
         self.turn()
         self.assertEqual((done, len(self.flushLoggedErrors(ZeroDivisionError))), (["end"], 1))
 
@@ -231,9 +257,10 @@ class TurnTests(SynchronousTestCase):
         done: list[str] = []
         clock = Clock()
         soon(clock)(lambda: done.append("end"))
+        later(clock)(lambda: done.append("later"))
         self.assertEqual(done, [])
         clock.advance(0)
-        self.assertEqual(done, ["end"])
+        self.assertEqual(done, ["end", "later"])
 
     def test_other_reactors(self) -> None:
         """A reactor of another kind stays as it is."""

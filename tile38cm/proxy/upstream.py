@@ -24,9 +24,13 @@ from tile38cm.proxy.exchange import LARGE_REPLY, Asker, Batch, Exchange, Verdict
 from tile38cm.proxy.partners import Target, Wire
 from tile38cm.proxy.preparation import ROLE, Step
 from tile38cm.sending import sender, widen
-from tile38cm.turns import soon
+from tile38cm.turns import later, soon
 from tile38cm.wire.commands import Class
 from tile38cm.wire.replies import BadReply, ReplyParser, leader_offset
+from tile38cm.wire.weights import VALUE
+
+#: Reads with which a server is kept busy long enough.
+ENOUGH = 24
 
 
 class Owner(Shape):
@@ -78,9 +82,11 @@ class Upstream(Protocol):
         self._owner: Owner | None = owner
         self._steps = deque(steps)
         self._clock = clock
-        self._soon = soon(clock)
+        self._soon, self._later = soon(clock), later(clock)
         #: What goes out when this turn is over.
         self._pending: list[Exchange] = []
+        #: That will be when this turn is over.
+        self._due = False
         #: It was one request when something went out last.
         self._alone = False
         self._expected: deque[Exchange | Batch | Step] = deque()
@@ -101,18 +107,22 @@ class Upstream(Protocol):
 
     def submit(self, exchange: Exchange) -> None:
         """
-        Send a request before the next turn of the reactor, together with all
-        others of this turn, and ask for the offset that covers them if the gate needs one.
+        Send a request together with others, and ask for the offset that covers them if the gate needs one.
+
+        What asks for one object may wait for more such while the reactor is busy: the server needs less
+        for it than for being woken up.  All else is work enough to begin at the end of this turn.
         """
         self._pending.append(exchange)
-        if len(self._pending) > 1:
-            return
-        if self._alone and not self._expected:
+        count = len(self._pending)
+        if count == 1 and self._alone and not self._expected:
             # Nobody else was there in the last turn: do not wait for others.
             self._flush()
-        else:
-            # Before the reactor waits for events again.
-            self._soon(self._flush)
+        elif exchange.command.leader or exchange.count > 1 or exchange.weight > VALUE or count == ENOUGH:
+            if not self._due:
+                self._due = True
+                self._soon(self._flush)
+        elif count == 1:
+            self._later(self._flush)
 
     def prefix(self, step: Step) -> None:
         """Change the connection's state before what is submitted next; the server must agree."""
@@ -308,7 +318,7 @@ class Upstream(Protocol):
 
     def _flush(self) -> None:
         """Send what this turn brought."""
-        pending, self._pending = self._pending, []
+        pending, self._pending, self._due = self._pending, [], False
         if not pending:
             return
         self._alone = len(pending) == 1

@@ -6,7 +6,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.unit.proxy.fakes import Bench, Caller, Connected, FakeTarget, role
 from tile38cm.proxy.limits import Limits
+from tile38cm.proxy.upstream import ENOUGH
 from tile38cm.wire.resp import encode_request
+from tile38cm.wire.weights import VALUE
 
 OK = b"+OK\r\n"
 ASK = [b"ROLE"]
@@ -179,6 +181,27 @@ class OrderTests(LaneCase):
         self.assertEqual(self.one.got(), b"$-1\r\n" + OK)
         self.one.send(SET)
         self.assertEqual(self.light.requests(), [words(SET), ASK])
+
+    def test_company(self) -> None:
+        """Single reads wait for others; as many as are enough do not, nor a pipeline, nor a write."""
+        several = [self.one, self.two, *(self.known() for _ in range(ENOUGH))]
+        self.together((self.one, GET), (self.two, GET), (self.two, GET))
+        value = self.here.last
+        (upstream,) = (lane.upstream for key, lane in self.bench.side.lanes._lanes.items() if key[2] == VALUE)
+        waiting: list[object] = []
+        upstream._later = waiting.append
+        self.assertEqual(value.requests(), [words(GET), ASK, words(GET), words(GET), ASK])
+        value.reply(b"$-1\r\n" + role(1) + b"$-1\r\n" * 2 + role(1))
+        self.together(*((caller, GET) for caller in several[: ENOUGH - 1]))
+        self.assertEqual((value.requests(), waiting), ([], [upstream._flush]))
+        self.together((several[ENOUGH - 1], GET))
+        self.assertEqual(value.requests(), [words(GET)] * ENOUGH + [ASK])
+        self.together((several[ENOUGH], GET))
+        several[0].send(SET)
+        self.assertEqual(value.requests(), [words(GET), words(SET), ASK])
+        several[1].send(GET, GET)
+        self.assertEqual(value.requests(), [words(GET)] * 2 + [ASK])
+        self.assertEqual(waiting, [upstream._flush] * 2)
 
     def test_few_heavy_ones(self) -> None:
         """Few of a client's objects are under way at once, in bundles too."""
