@@ -187,6 +187,12 @@ class Relay(Factory):
             if end.other is not None:
                 end.other.transport.pauseProducing()  # type: ignore[union-attr]  # connected
 
+    def thaw(self) -> None:
+        """Pass on what was held, and what comes."""
+        for end in self._links:
+            if end.other is not None and end.other.connected:
+                end.other.transport.resumeProducing()  # type: ignore[union-attr]  # connected
+
     async def cut(self) -> None:
         """End all connections, and take no new ones."""
         for end in self._links:
