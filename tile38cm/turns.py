@@ -61,14 +61,19 @@ def hasten(reactor: object) -> None:
 
 def soon(reactor: Any) -> Callable[[Callable[[], None]], object]:
     """What calls a function once before the reactor waits again: when this turn's events are dealt with."""
-    turns = getattr(reactor, "doIteration", None)
-    return turns.soon if isinstance(turns, Turns) else partial(reactor.callLater, 0)
+    turns = _turns_of(reactor)
+    return partial(reactor.callLater, 0) if turns is None else turns.soon
 
 
 def later(reactor: Any) -> Callable[[Callable[[], None]], object]:
     """What calls a function once before the reactor sleeps: after some turns more if they have events."""
+    turns = _turns_of(reactor)
+    return partial(reactor.callLater, 0) if turns is None else turns.later
+
+
+def _turns_of(reactor: Any) -> Turns | None:
     turns = getattr(reactor, "doIteration", None)
-    return turns.later if isinstance(turns, Turns) else partial(reactor.callLater, 0)
+    return turns if isinstance(turns, Turns) else None
 
 
 class Turns:

@@ -205,36 +205,30 @@ class TurnTests(SynchronousTestCase):
         self.reactor.doIteration(1)
         self.assertEqual(len(turns), 5 + MOST)
 
+    def turns_with(self, end: Callable[[], None]) -> int:
+        """How many turns there are where each brings bytes and the second ends them."""
+        turns: list[int] = []
+
+        def answer(data: bytes) -> None:
+            turns.append(1)
+            if len(turns) == 2:
+                end()
+            theirs.sendall(b"x")
+
+        _, theirs = self.connection(Recorder(answer))
+        theirs.sendall(b"x")
+        self.reactor.doIteration(1)
+        return len(turns)
+
     def test_stopped(self) -> None:
         """A reactor that is stopped gets to know it."""
         self.reactor._stopped = False
-        turns: list[int] = []
-
-        def stop(data: bytes) -> None:
-            turns.append(1)
-            if len(turns) == 2:
-                self.reactor.stop()
-            theirs.sendall(b"x")
-
-        _, theirs = self.connection(Recorder(stop))
-        theirs.sendall(b"x")
-        self.reactor.doIteration(1)
-        self.assertEqual(len(turns), 2)
+        self.assertEqual(self.turns_with(self.reactor.stop), 2)
 
     def test_crashed(self) -> None:
         """One that is left without a farewell does not wait for anything more."""
         self.reactor._started = True
-        turns: list[int] = []
-
-        def crash(data: bytes) -> None:
-            turns.append(1)
-            self.reactor.crash()
-            theirs.sendall(b"x")
-
-        _, theirs = self.connection(Recorder(crash))
-        theirs.sendall(b"x")
-        self.reactor.doIteration(1)
-        self.assertEqual(len(turns), 1)
+        self.assertEqual(self.turns_with(self.reactor.crash), 2)
 
     def test_between_turns(self) -> None:
         """What is asked for between two turns is done before the next one waits."""

@@ -83,10 +83,10 @@ class Upstream(Protocol):
         self._steps = deque(steps)
         self._clock = clock
         self._soon, self._later = soon(clock), later(clock)
-        #: What goes out when this turn is over.
+        #: What goes out next.
         self._pending: list[Exchange] = []
-        #: That will be when this turn is over.
-        self._due = False
+        #: It does when this turn is over, whatever else may wait for company.
+        self._urgent = False
         #: It was one request when something went out last.
         self._alone = False
         self._expected: deque[Exchange | Batch | Step] = deque()
@@ -118,8 +118,8 @@ class Upstream(Protocol):
             # Nobody else was there in the last turn: do not wait for others.
             self._flush()
         elif exchange.command.leader or exchange.count > 1 or exchange.weight > VALUE or count == ENOUGH:
-            if not self._due:
-                self._due = True
+            if not self._urgent:
+                self._urgent = True
                 self._soon(self._flush)
         elif count == 1:
             self._later(self._flush)
@@ -317,8 +317,8 @@ class Upstream(Protocol):
         return self._coverage.arrived(batch, got, verdict, concerned, self)
 
     def _flush(self) -> None:
-        """Send what this turn brought."""
-        pending, self._pending, self._due = self._pending, [], False
+        """Send what was submitted."""
+        pending, self._pending, self._urgent = self._pending, [], False
         if not pending:
             return
         self._alone = len(pending) == 1

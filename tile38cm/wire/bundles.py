@@ -26,16 +26,13 @@ import hiredis
 from hiredis import pack_command
 
 from tile38cm.wire.commands import OWN_KEY, TABLE
+from tile38cm.wire.resp import bulk_pattern, bulks_pattern
 from tile38cm.wire.weights import ALWAYS, APART, LARGE, search_weight
 
 #: hiredis makes a list as long as an array's header says before the first element is there.
 _LONG_ARRAY = re.compile(rb"\*[0-9]{4}")
-#: One request of few short words.  As in L{tile38cm.wire.replies}: an expression can count only by naming
-#: each number.
-_WORD = b"\\$(?:%b)\r\n" % b"|".join(b"%d\r\n.{%d}" % (size, size) for size in range(41))
-_SHORT = re.compile(
-    b"\\*(?:%b)" % b"|".join(b"%d\r\n(?:%b){%d}" % (count, _WORD, count) for count in range(1, 10)), re.DOTALL
-)
+#: One request of few short words.
+_SHORT = re.compile(b"\\*%b" % bulks_pattern(range(1, 10), bulk_pattern(40)), re.DOTALL)
 #: Bytes up to which it is worth a look whether it is such a one.
 _WORTH = 256
 _SEARCHES = frozenset(
@@ -82,38 +79,30 @@ class BundleScanner:
             words = data.split(b"\r\n")
             # Unless a word holds such a line's end itself, each stands behind its length.
             if len(words) == 2 * int(words[0][1:]) + 2:
-                return self._one(data, words[2::2])
+                return _one(data, words[2::2])
         if _LONG_ARRAY.search(data) is not None:
             return None
         reader = self._reader
         try:
             reader.feed(data)
             args = reader.gets()
-            weight = _weight(args)
-            if weight != APART and OWN_KEY not in args:
-                first = pack_command(tuple(args))
-                if first == data:
-                    # By far the most are like this, so it is the short way.
-                    if len(first) <= LARGE:
-                        return Bundle(first, 1, args[0] in _WRITES, 1 if weight else 0, weight)
-                elif (bundle := self._several(data, first, args[0] in _WRITES, weight)) is not None:
-                    return bundle
+            if (bundle := _one(pack_command(tuple(args)), args)) is not None:
+                if bundle.raw != data:
+                    bundle = self._several(data, bundle)
+                elif len(data) > LARGE:
+                    bundle = None
+            if bundle is not None:
+                return bundle
         except _UNREADABLE:
             pass
         self._reader = hiredis.Reader()
         return None
 
-    def _one(self, raw: bytes, args: list[bytes]) -> Bundle | None:
-        """A whole request that is all there is, unless it is none for company."""
-        weight = _weight(args)
-        if weight == APART or OWN_KEY in args:
-            return None
-        return _make(Bundle, (raw, 1, args[0] in _WRITES, 1 if weight else 0, weight))
-
-    def _several(self, data: bytes, first: bytes, leader: bool, weight: int) -> Bundle | None:
+    def _several(self, data: bytes, first: Bundle) -> Bundle | None:
         """As C{scan}, when something stands behind the first request."""
         gets, always, writes = self._reader.gets, ALWAYS.get, _WRITES
-        packed, heavy = [first], 1 if weight else 0
+        raw, _, leader, heavy, weight = first
+        packed = [raw]
         while (args := gets()) is not False:
             name = args[0]
             own = always(name)
@@ -134,6 +123,14 @@ class BundleScanner:
         if len(raw) != len(data):
             self._reader = hiredis.Reader()
         return Bundle(raw, len(packed), leader, heavy, weight)
+
+
+def _one(raw: bytes, args: list[bytes]) -> Bundle | None:
+    """One whole request, unless it is none for company."""
+    weight = _weight(args)
+    if weight == APART or OWN_KEY in args:
+        return None
+    return _make(Bundle, (raw, 1, args[0] in _WRITES, 1 if weight else 0, weight))
 
 
 def _weight(args: list[bytes]) -> int:

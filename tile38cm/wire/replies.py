@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from tile38cm.wire.fed import Fed
+from tile38cm.wire.resp import bulk_pattern, bulks_pattern
 
 #: The longest status or error line, in bytes; a script's error holds its stack.
 MAX_LINE = 1024 * 1024
@@ -17,10 +18,9 @@ MAX_LINE = 1024 * 1024
 _BULK, _ARRAY = b"$*"
 _LINES = frozenset(b"+-:")
 #: A bulk of few bytes, and what most replies are: one line; a bulk, or two (a point); the ids of a small
-#: search; what a leader without followers says of its role.  An expression can count only by naming
-#: each number, but it does so in C, in a tenth of the time that a loop takes.
-_SHORT_BULK = b"\\$(?:%b)\r\n" % b"|".join(b"%d\r\n.{%d}" % (size, size) for size in range(33))
-_FEW_BULKS = b"|".join(b"%d\r\n(?:%b){%d}" % (count, _SHORT_BULK, count) for count in range(11))
+#: search; what a leader without followers says of its role.
+_SHORT_BULK = bulk_pattern(32)
+_FEW_BULKS = bulks_pattern(range(11), _SHORT_BULK)
 _USUAL = re.compile(
     rb"[+:-][^\r\n]*\r\n|%b|\*2\r\n(?:(?:%b){2}|:[0-9]+\r\n\*(?:%b))|"
     rb"\*3\r\n\$6\r\nmaster\r\n:[0-9]+\r\n\*0\r\n" % (_SHORT_BULK, _SHORT_BULK, _FEW_BULKS),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 OK = b"+OK\r\n"
@@ -39,6 +39,21 @@ def encode_reply(value: Value) -> bytes:
 def bulk(value: bytes) -> bytes:
     """One bulk string."""
     return b"$%d\r\n%b\r\n" % (len(value), value)
+
+
+def bulk_pattern(largest: int) -> bytes:
+    """
+    An expression for one bulk string of few bytes.
+
+    An expression can count only by naming each number, but it does so in C, in a
+    tenth of the time that a loop takes.  It needs C{re.DOTALL}.
+    """
+    return b"\\$(?:%b)\r\n" % b"|".join(b"%d\r\n.{%d}" % (size, size) for size in range(largest + 1))
+
+
+def bulks_pattern(counts: Iterable[int], one: bytes) -> bytes:
+    """An expression for an array, behind its C{*}, of so many bulk strings like one."""
+    return b"(?:%b)" % b"|".join(b"%d\r\n(?:%b){%d}" % (count, one, count) for count in counts)
 
 
 def error(text: str, output: Output = "resp") -> bytes:
