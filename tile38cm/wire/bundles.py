@@ -33,6 +33,7 @@ from tile38cm.wire.weights import ALWAYS, APART, LARGE, search_weight
 _LONG_ARRAY = re.compile(rb"\*[0-9]{4}")
 #: One request of few short words.
 _SHORT = re.compile(b"\\*%b" % bulks_pattern(range(1, 10), bulk_pattern(40)), re.DOTALL)
+_ZERO = ord("0")
 #: Bytes up to which it is worth a look whether it is such a one.
 _WORTH = 256
 _SEARCHES = frozenset(
@@ -78,7 +79,7 @@ class BundleScanner:
         if len(data) <= _WORTH and _SHORT.fullmatch(data) is not None:
             words = data.split(b"\r\n")
             # Unless a word holds such a line's end itself, each stands behind its length.
-            if len(words) == 2 * int(words[0][1:]) + 2:
+            if len(words) == 2 * (data[1] - _ZERO) + 2:
                 return _one(data, words[2::2])
         if _LONG_ARRAY.search(data) is not None:
             return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from tile38cm.wire.fed import Fed
-from tile38cm.wire.resp import bulk_pattern, bulks_pattern
+from tile38cm.wire.resp import OK, bulk_pattern, bulks_pattern
 
 #: The longest status or error line, in bytes; a script's error holds its stack.
 MAX_LINE = 1024 * 1024
@@ -22,8 +22,8 @@ _LINES = frozenset(b"+-:")
 _SHORT_BULK = bulk_pattern(32)
 _FEW_BULKS = bulks_pattern(range(11), _SHORT_BULK)
 _USUAL = re.compile(
-    rb"[+:-][^\r\n]*\r\n|%b|\*2\r\n(?:(?:%b){2}|:[0-9]+\r\n\*(?:%b))|"
-    rb"\*3\r\n\$6\r\nmaster\r\n:[0-9]+\r\n\*0\r\n" % (_SHORT_BULK, _SHORT_BULK, _FEW_BULKS),
+    rb"[+:-][^\r\n]*\r\n|%b|\*2\r\n(?:%b|:[0-9]+\r\n\*(?:%b))|"
+    rb"\*3\r\n\$6\r\nmaster\r\n:[0-9]+\r\n\*0\r\n" % (_SHORT_BULK, _SHORT_BULK * 2, _FEW_BULKS),
     re.DOTALL,
 )
 _ROLE = re.compile(rb"\*3\r\n\$6\r\nmaster\r\n:(\d+)\r\n|\$\d+\r\n\{.*?\"role\":\"master\",\"offset\":(\d+)")
@@ -60,9 +60,14 @@ class ReplyParser(Fed):
         data, at, missing = self._data, self._next, self._missing
         if not missing:
             missing = count
-            if count == 1 and (usual := _USUAL.match(data, at)):
-                self._start = self._next = usual.end()
-                return usual[0] if isinstance(data, bytes) else bytes(usual[0])
+            if count == 1:
+                if data.startswith(OK, at):
+                    # What most writes are answered needs nothing more.
+                    self._start = self._next = at + len(OK)
+                    return OK
+                if (usual := _USUAL.match(data, at)) is not None:
+                    self._start = self._next = usual.end()
+                    return usual[0] if isinstance(data, bytes) else bytes(usual[0])
         find, size = data.find, len(data)
         if self._ahead:
             if size - at < self._ahead:

@@ -43,17 +43,22 @@ def bulk(value: bytes) -> bytes:
 
 def bulk_pattern(largest: int) -> bytes:
     """
-    An expression for one bulk string of few bytes.
+    An expression for one bulk string of few bytes, at most 99.
 
     An expression can count only by naming each number, but it does so in C, in a
-    tenth of the time that a loop takes.  It needs C{re.DOTALL}.
+    tenth of the time that a loop takes; and in less if it looks at the first digit
+    first.  It needs C{re.DOTALL}.
     """
-    return b"\\$(?:%b)\r\n" % b"|".join(b"%d\r\n.{%d}" % (size, size) for size in range(largest + 1))
+    tens: dict[str, list[str]] = {}
+    for size in range(largest + 1):
+        digits = str(size)
+        tens.setdefault(digits[0], []).append(f"{digits[1:]}\r\n.{{{size}}}")
+    return rf"\$(?:{_any(f'{ten}(?:{_any(rest)})' for ten, rest in tens.items())})\r\n".encode()
 
 
 def bulks_pattern(counts: Iterable[int], one: bytes) -> bytes:
     """An expression for an array, behind its C{*}, of so many bulk strings like one."""
-    return b"(?:%b)" % b"|".join(b"%d\r\n(?:%b){%d}" % (count, one, count) for count in counts)
+    return b"(?:%b)" % b"|".join(b"%d\r\n%b" % (count, one * count) for count in counts)
 
 
 def error(text: str, output: Output = "resp") -> bytes:
@@ -82,6 +87,10 @@ def okay(output: Output = "resp") -> bytes:
 def success(members: Mapping[str, object]) -> bytes:
     """An answer in JSON that is no error, with members of its own."""
     return bulk(_json({"ok": True, **members, "elapsed": "0s"}))
+
+
+def _any(expressions: Iterable[str]) -> str:
+    return "|".join(expressions)
 
 
 def _line(text: str) -> bytes:
