@@ -29,7 +29,7 @@ from tile38cm.wire.commands import Class
 from tile38cm.wire.replies import BadReply, ReplyParser, leader_offset
 from tile38cm.wire.weights import VALUE
 
-#: Reads with which a server is kept busy long enough.
+#: Requests with which a server is kept busy long enough.
 ENOUGH = 24
 
 
@@ -109,7 +109,7 @@ class Upstream(Protocol):
         """
         Send a request together with others, and ask for the offset that covers them if the gate needs one.
 
-        What asks for one object may wait for more such while the reactor is busy: the server needs less
+        What concerns one object may wait for more such while the reactor is busy: the server needs less
         for it than for being woken up.  All else is work enough to begin at the end of this turn.
         """
         self._pending.append(exchange)
@@ -117,7 +117,7 @@ class Upstream(Protocol):
         if count == 1 and self._alone and not self._expected:
             # Nobody else was there in the last turn: do not wait for others.
             self._flush()
-        elif exchange.command.leader or exchange.count > 1 or exchange.weight > VALUE or count == ENOUGH:
+        elif exchange.count > 1 or exchange.weight > VALUE or count == ENOUGH:
             if not self._urgent:
                 self._urgent = True
                 self._soon(self._flush)

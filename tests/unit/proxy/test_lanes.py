@@ -8,7 +8,7 @@ from tests.unit.proxy.fakes import Bench, Caller, Connected, FakeTarget, role
 from tile38cm.proxy.limits import Limits
 from tile38cm.proxy.upstream import ENOUGH
 from tile38cm.wire.resp import encode_request
-from tile38cm.wire.weights import VALUE
+from tile38cm.wire.weights import LIGHT, SEARCH, VALUE
 
 OK = b"+OK\r\n"
 ASK = [b"ROLE"]
@@ -182,26 +182,45 @@ class OrderTests(LaneCase):
         self.one.send(SET)
         self.assertEqual(self.light.requests(), [words(SET), ASK])
 
-    def test_company(self) -> None:
-        """Single reads wait for others; as many as are enough do not, nor a pipeline, nor a write."""
+    def test_reads_in_company(self) -> None:
+        """Single reads wait for others."""
+        self.in_company(GET, b"$-1\r\n", VALUE)
+
+    def test_writes_in_company(self) -> None:
+        """Single writes wait for others."""
+        self.in_company(SET, OK, LIGHT)
+
+    def in_company(self, request: str, reply: bytes, weight: int) -> None:
+        """As many as are enough do not wait, nor does a pipeline."""
         several = [self.one, self.two, *(self.known() for _ in range(ENOUGH))]
-        self.together((self.one, GET), (self.two, GET), (self.two, GET))
-        value = self.here.last
-        (upstream,) = (lane.upstream for key, lane in self.bench.side.lanes._lanes.items() if key[2] == VALUE)
+        self.together((self.one, request), (self.two, request), (self.two, request))
+        server = self.light if weight == LIGHT else self.here.last
+        self.assertEqual(server.requests(), [words(request), ASK, words(request), words(request), ASK])
+        (upstream,) = (lane.upstream for key, lane in self.bench.side.lanes._lanes.items() if key[2] == weight)
         waiting: list[object] = []
         upstream._later = waiting.append
-        self.assertEqual(value.requests(), [words(GET), ASK, words(GET), words(GET), ASK])
-        value.reply(b"$-1\r\n" + role(1) + b"$-1\r\n" * 2 + role(1))
-        self.together(*((caller, GET) for caller in several[: ENOUGH - 1]))
-        self.assertEqual((value.requests(), waiting), ([], [upstream._flush]))
-        self.together((several[ENOUGH - 1], GET))
-        self.assertEqual(value.requests(), [words(GET)] * ENOUGH + [ASK])
-        self.together((several[ENOUGH], GET))
-        several[0].send(SET)
-        self.assertEqual(value.requests(), [words(GET), words(SET), ASK])
-        several[1].send(GET, GET)
-        self.assertEqual(value.requests(), [words(GET)] * 2 + [ASK])
+        server.reply(reply + role(1) + reply * 2 + role(1))
+        self.together(*((caller, request) for caller in several[: ENOUGH - 1]))
+        self.assertEqual((server.requests(), waiting), ([], [upstream._flush]))
+        self.together((several[ENOUGH - 1], request))
+        self.assertEqual(server.requests(), [words(request)] * ENOUGH + [ASK])
+        self.together((several[ENOUGH], request))
+        several[0].send(request, request)
+        self.assertEqual(server.requests(), [words(request)] * 3 + [ASK])
         self.assertEqual(waiting, [upstream._flush] * 2)
+
+    def test_searches_alone(self) -> None:
+        """A search waits for nobody."""
+        self.together((self.one, NEAR))
+        upstreams = [lane.upstream for key, lane in self.bench.side.lanes._lanes.items() if key[2] == SEARCH]
+        for upstream in upstreams:
+            upstream._later = self.fail
+        server = self.here.last
+        self.assertEqual(server.requests(), [words(NEAR), ASK])
+        server.reply(b"*2\r\n:0\r\n*0\r\n" + role(1))
+        upstreams[0]._alone = False
+        self.together((self.one, NEAR))
+        self.assertEqual(server.requests(), [words(NEAR), ASK])
 
     def test_few_heavy_ones(self) -> None:
         """Few of a client's objects are under way at once, in bundles too."""
