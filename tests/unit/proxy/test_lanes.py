@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.unit.proxy.fakes import Bench, Caller, Connected, FakeTarget, role
 from tile38cm.proxy.limits import Limits
-from tile38cm.proxy.upstream import ENOUGH
+from tile38cm.proxy.upstream import ENOUGH, Upstream
 from tile38cm.wire.resp import encode_request
 from tile38cm.wire.weights import LIGHT, SEARCH, VALUE
 
@@ -48,6 +48,10 @@ class LaneCase(SynchronousTestCase):
     def light(self) -> Connected:
         """The lane for light requests, which is made first."""
         return self.here.connections[0]
+
+    def upstreams(self, weight: int) -> list[Upstream]:
+        """The connections of the lanes of one weight."""
+        return [lane.upstream for key, lane in self.bench.side.lanes._lanes.items() if key[2] == weight]
 
     def together(self, *asked: tuple[Caller, str]) -> None:
         """Have clients send in one turn of the reactor."""
@@ -196,7 +200,7 @@ class OrderTests(LaneCase):
         self.together((self.one, request), (self.two, request), (self.two, request))
         server = self.light if weight == LIGHT else self.here.last
         self.assertEqual(server.requests(), [words(request), ASK, words(request), words(request), ASK])
-        (upstream,) = (lane.upstream for key, lane in self.bench.side.lanes._lanes.items() if key[2] == weight)
+        (upstream,) = self.upstreams(weight)
         waiting: list[object] = []
         upstream._later = waiting.append
         server.reply(reply + role(1) + reply * 2 + role(1))
@@ -212,13 +216,12 @@ class OrderTests(LaneCase):
     def test_searches_alone(self) -> None:
         """A search waits for nobody."""
         self.together((self.one, NEAR))
-        upstreams = [lane.upstream for key, lane in self.bench.side.lanes._lanes.items() if key[2] == SEARCH]
-        for upstream in upstreams:
-            upstream._later = self.fail
+        (upstream,) = self.upstreams(SEARCH)
+        upstream._later = self.fail
         server = self.here.last
         self.assertEqual(server.requests(), [words(NEAR), ASK])
         server.reply(b"*2\r\n:0\r\n*0\r\n" + role(1))
-        upstreams[0]._alone = False
+        upstream._alone = False
         self.together((self.one, NEAR))
         self.assertEqual(server.requests(), [words(NEAR), ASK])
 
