@@ -26,20 +26,26 @@ import hiredis
 from hiredis import pack_command
 
 from tile38cm.wire.commands import OWN_KEY, TABLE
-from tile38cm.wire.resp import bulk_pattern, bulks_pattern
-from tile38cm.wire.weights import ALWAYS, APART, LARGE, search_weight
+from tile38cm.wire.resp import bulk, bulk_pattern, bulks_pattern
+from tile38cm.wire.weights import ALWAYS, APART, LARGE, LIGHT, SEARCH, search_weight
 
 #: hiredis makes a list as long as an array's header says before the first element is there.
 _LONG_ARRAY = re.compile(rb"\*[0-9]{4}")
 #: One request of few short words.
 _SHORT = re.compile(b"\\*%b" % bulks_pattern(range(1, 10), bulk_pattern(40)), re.DOTALL)
-_ZERO = ord("0")
 #: Bytes up to which it is worth a look whether it is such a one.
 _WORTH = 256
+_ZERO = ord("0")
 _SEARCHES = frozenset(
     form for name in (b"nearby", b"within", b"intersects", b"scan") for form in (name, name.upper())
 )
 _WRITES = frozenset(name for name in ALWAYS if TABLE[name.lower()].command.leader)
+#: By a command's framed name: whether it is one for a leader, how many heavy ones it is, its weight.
+_KNOWN = {
+    bulk(name).removesuffix(b"\r\n"): (name in _WRITES, int(weight > LIGHT), weight)
+    for name, weight in ALWAYS.items()
+}
+_FRAMED_SEARCHES = frozenset(bulk(name).removesuffix(b"\r\n") for name in _SEARCHES)
 _UNREADABLE = (hiredis.HiredisError, TypeError, LookupError, AttributeError, MemoryError)
 
 
@@ -76,39 +82,29 @@ class BundleScanner:
         but L{LARGE}, and no refusal is looked at, except that none of the
         commands is ever refused on W, and on R those that are C{leader}.
         """
-        if len(data) <= _WORTH and _SHORT.fullmatch(data) is not None:
-            words = data.split(b"\r\n")
-            # Unless a word holds such a line's end itself, each stands behind its length.
-            if len(words) == 2 * (data[1] - _ZERO) + 2:
-                return _one(data, words[2::2])
+        if len(data) <= _WORTH and _SHORT.fullmatch(data) is not None and OWN_KEY not in data:
+            return _short(data)
         if _LONG_ARRAY.search(data) is not None:
             return None
-        reader = self._reader
         try:
-            reader.feed(data)
-            args = reader.gets()
-            if (bundle := _one(pack_command(tuple(args)), args)) is not None:
-                if bundle.raw != data:
-                    bundle = self._several(data, bundle)
-                elif len(data) > LARGE:
-                    bundle = None
-            if bundle is not None:
-                return bundle
+            self._reader.feed(data)
+            bundle = self._bundle(data)
         except _UNREADABLE:
-            pass
-        self._reader = hiredis.Reader()
-        return None
+            bundle = None
+        if bundle is None or len(bundle.raw) != len(data):
+            self._reader = hiredis.Reader()
+        return bundle
 
-    def _several(self, data: bytes, first: Bundle) -> Bundle | None:
-        """As C{scan}, when something stands behind the first request."""
-        gets, always, writes = self._reader.gets, ALWAYS.get, _WRITES
-        raw, _, leader, heavy, weight = first
-        packed = [raw]
+    def _bundle(self, data: bytes) -> Bundle | None:
+        """As C{scan}, of what the reader was fed; it may know of more afterwards."""
+        gets, always, searches, writes = self._reader.gets, ALWAYS.get, _SEARCHES, _WRITES
+        packed: list[bytes] = []
+        leader, heavy, weight = False, 0, LIGHT
         while (args := gets()) is not False:
             name = args[0]
             own = always(name)
             if own is None:
-                own = _weight(args)
+                own = search_weight([arg.lower() for arg in args]) if name in searches else APART
             if own == APART or OWN_KEY in args:
                 break
             if own:
@@ -119,24 +115,21 @@ class BundleScanner:
                 leader = True
             packed.append(pack_command(tuple(args)))
         raw = b"".join(packed)
-        if len(packed) == 1 and len(raw) > LARGE or not data.startswith(raw):
+        if not packed or (len(packed) == 1 and len(raw) > LARGE) or not data.startswith(raw):
             return None
-        if len(raw) != len(data):
-            self._reader = hiredis.Reader()
         return Bundle(raw, len(packed), leader, heavy, weight)
 
 
-def _one(raw: bytes, args: list[bytes]) -> Bundle | None:
-    """One whole request, unless it is none for company."""
-    weight = _weight(args)
-    if weight == APART or OWN_KEY in args:
-        return None
-    return _make(Bundle, (raw, 1, args[0] in _WRITES, 1 if weight else 0, weight))
-
-
-def _weight(args: list[bytes]) -> int:
-    name = args[0]
-    weight = ALWAYS.get(name)
-    if weight is None:
-        return search_weight(args) if name in _SEARCHES else APART
-    return weight
+def _short(data: bytes) -> Bundle | None:
+    """As C{scan}, of what is L{_SHORT}."""
+    # Behind the array's four bytes stands the name; a line's end inside of it makes it none we know.
+    name = data[4 : data.find(b"\r\n", 8)]
+    known = _KNOWN.get(name)
+    if known is not None:
+        return _make(Bundle, (data, 1, *known))
+    if name in _FRAMED_SEARCHES:
+        words = data.lower().split(b"\r\n")
+        # Unless a word holds such a line's end itself, each stands behind its length.
+        if len(words) == 2 * (data[1] - _ZERO) + 2 and search_weight(words[2::2]) == SEARCH:
+            return _make(Bundle, (data, 1, False, 1, SEARCH))
+    return None

@@ -25,8 +25,9 @@ APART: Final = 3
 
 #: Bytes of a request beyond which it is no company for others.
 LARGE = 32 * 1024
-#: What a search may find at most to be a small one.
+#: What a search may find at most to be a small one, and in how many digits that may be written.
 FEW = 100
+_DIGITS = 12
 
 _LIGHT_READS = frozenset(
     ("fget", "exists", "fexists", "ttl", "type", "bounds", "stats", "ping", "echo", "publish")
@@ -60,14 +61,19 @@ def weight_of(command: Command, args: Sequence[bytes], size: int) -> int:
     if command.class_ is Class.STATUS:
         return LIGHT
     if command.name in _SEARCHES:
-        return search_weight(unwrapped(args))
+        return search_weight([arg.lower() for arg in unwrapped(args)])
     return ALWAYS.get(command.name.encode(), APART)
 
 
-def search_weight(args: Sequence[bytes]) -> int:
-    """L{SEARCH} for a search that finds few objects and stops there, else L{APART}."""
-    words = [arg.lower() for arg in args if len(arg) <= 12]
-    if not _FAR.isdisjoint(words) or b"limit" not in words:
+def search_weight(words: Sequence[bytes]) -> int:
+    """
+    L{SEARCH} for a search that finds few objects and stops there, else L{APART}.
+
+    @param words: its arguments in lower case.
+    """
+    try:
+        limit = words[words.index(b"limit") + 1]
+    except (ValueError, IndexError):
         return APART
-    limit = words[words.index(b"limit") + 1 :][:1]
-    return SEARCH if limit and limit[0].isdigit() and int(limit[0]) <= FEW else APART
+    few = len(limit) <= _DIGITS and limit.isdigit() and int(limit) <= FEW
+    return SEARCH if few and _FAR.isdisjoint(words) else APART

@@ -82,6 +82,19 @@ class BundleTests(SynchronousTestCase):
             bundle = self.scanner.scan(plain + rest)
             self.assertEqual(bundle, (plain, 2, True, 1, VALUE))
 
+    def test_single(self) -> None:
+        """One short request is a bundle, whatever its words are, unless it is none for company."""
+        for text, leader, weight in (
+            ("SET k i POINT 1 2", True, LIGHT),
+            ("SET k tile38cm2 POINT 1 2", True, LIGHT),
+            ("get k i", False, VALUE),
+            ("NEARBY k LIMIT 10 POINT 1 2", False, SEARCH),
+        ):
+            data = encode_request(text.encode().split())
+            self.assertEqual(self.scanner.scan(data), (data, 1, leader, int(weight > LIGHT), weight), text)
+        for text in ("SET tile38cm i POINT 1 2", "NEARBY k POINT 1 2", "KEYS *"):
+            self.assertIsNone(self.scanner.scan(encode_request(text.encode().split())), text)
+
     def test_wrong_end(self) -> None:
         """A bulk that does not end as it must would have the server close a connection that others share."""
         self.assertIsNone(self.scanner.scan(b"*2\r\n$3\r\nGET\r\n$1\r\nkXX"))
@@ -105,6 +118,8 @@ class WeightTests(SynchronousTestCase):
             ("NEARBY k POINT 1 2", APART),
             ("NEARBY k LIMIT 101 POINT 1 2", APART),
             ("NEARBY k LIMIT", APART),
+            ("NEARBY k LIMIT " + "9" * 9999, APART),
+            ("NEARBY k LIMIT POINT 1 2", APART),
             ("NEARBY k LIMIT 10 WHERE speed 1 2 POINT 1 2", APART),
             ("NEARBY k LIMIT 10 FENCE POINT 1 2 3", APART),
             ("SUBSCRIBE c", APART),
