@@ -4,7 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RUNS := $(VENV)/.runs
-PYTHON ?= python3
 
 .DEFAULT_GOAL := help
 .PHONY: help dev hooks consul run test unit real chaos bench same docs site check lint types format clean
@@ -14,7 +13,7 @@ help: ## This list
 
 # Compat mode puts the project's folder on the path; the usual import hook would hide the plugin from twist.
 define install
-@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+@test -x $(BIN)/pip || $(or $(PYTHON),$$(.ci/python)) -m venv $(VENV)
 @echo "Installing into $(VENV) ..."
 @$(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[$(1)]'
 endef
