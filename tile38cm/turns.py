@@ -19,13 +19,15 @@ then costs nothing more.
 
 For the same reason what a server is sent may wait a few turns for company, as
 long as there is something to do here: a server that is woken up for each ten
-reads spends half of its time with that.
+reads spends half of its time with that.  And protocols of which there are
+many may take together what came for them in a turn: see L{gather}.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from operator import length_hint
 from os import sched_yield
 from select import EPOLLIN
 from time import monotonic
@@ -45,6 +47,8 @@ COMPANY = 4
 LOOK = 200e-6
 #: Waits in a row that have to be shorter than that before it is worth it.
 SHORT_WAITS = 8
+#: What takes protocols, and the bytes that came for each.
+Take = Callable[[Iterator[tuple[Any, bytes]]], None]
 _TCP: frozenset[object] = frozenset((Client, Server))
 
 
@@ -71,6 +75,19 @@ def later(reactor: Any) -> Callable[[Callable[[], None]], object]:
     return partial(reactor.callLater, 0) if turns is None else turns.later
 
 
+def gather(reactor: Any, kind: type, take: Take) -> None:
+    """
+    Have all that comes in a turn for protocols of one class taken together, if a reactor's turns are these.
+
+    @param take: called instead of C{dataReceived} with pairs of protocol and bytes, at most one of each
+        protocol, which may have been lost meanwhile.  What it raises is the end of the connection whose
+        pair it took last, and it is called again with the rest.
+    """
+    turns = _turns_of(reactor)
+    if turns is not None:
+        turns.gather(kind, take)
+
+
 def _turns_of(reactor: Any) -> Turns | None:
     turns = getattr(reactor, "doIteration", None)
     return turns if isinstance(turns, Turns) else None
@@ -94,6 +111,9 @@ class Turns:
         self._patient: list[Callable[[], None]] = []
         self.later = self._patient.append
         self._turns_patient = 0
+        #: What came in this turn for protocols that take it together, by their class, and what takes it.
+        self._groups: dict[type, list[tuple[Any, bytes]]] = {}
+        self._takes: dict[type, Take] = {}
         self._now = now
         #: How many waits in a row were short.
         self._short_waits = 0
@@ -127,6 +147,7 @@ class Turns:
             events = self._wait(-1 if timeout is None else timeout, len(selectables))
         except InterruptedError:
             return False
+        groups = self._groups
         for fd, event in events:
             selectable: Any = selectables.get(fd)
             if selectable is None:
@@ -147,7 +168,11 @@ class Turns:
                         why = CONNECTION_LOST
                     else:
                         if data:
-                            selectable.protocol.dataReceived(data)
+                            protocol = selectable.protocol
+                            if protocol.__class__ in groups:
+                                groups[protocol.__class__].append((protocol, data))
+                            else:
+                                protocol.dataReceived(data)
                         else:
                             why = CONNECTION_DONE
                 else:
@@ -157,6 +182,9 @@ class Turns:
                 why = error
             if why:
                 self._reactor._disconnectSelectable(selectable, why, True)
+        for kind, group in groups.items():
+            if group:
+                self._hand_over(kind)
         if self._patient:
             self._turns_patient += 1
             if not events or self._turns_patient > COMPANY:
@@ -166,6 +194,23 @@ class Turns:
         if self._due:
             self._end()
         return bool(events)
+
+    def gather(self, kind: type, take: Take) -> None:
+        """See the function."""
+        self._groups.setdefault(kind, [])
+        self._takes[kind] = take
+
+    def _hand_over(self, kind: type) -> None:
+        """What came in this turn for one class of protocols; who fails at it fails alone."""
+        found, self._groups[kind] = self._groups[kind], []
+        take, rest = self._takes[kind], iter(found)
+        while length_hint(rest):
+            try:
+                take(rest)
+            except BaseException as error:
+                _log.failure("what a connection brought could not be dealt with")
+                protocol, _ = found[-1 - length_hint(rest)]
+                self._reactor._disconnectSelectable(protocol.transport, error, True)
 
     def _wait(self, timeout: float, most: int) -> list[tuple[int, int]]:
         """Events, as soon as there are any; none after so many seconds (negative: never)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import cast
 
 from twisted.internet.epollreactor import EPollReactor
@@ -14,7 +14,7 @@ from twisted.internet.tcp import Connection, Server
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tile38cm.turns import COMPANY, LOOK, MOST, SHORT_WAITS, Turns, hasten, later, soon
+from tile38cm.turns import COMPANY, LOOK, MOST, SHORT_WAITS, Turns, gather, hasten, later, soon
 
 
 class Recorder(Protocol):
@@ -38,8 +38,12 @@ def accepted(ours: socket.socket, protocol: Protocol, reactor: EPollReactor) -> 
     return Server(ours, protocol, ("127.0.0.1", 1), None, 0, reactor)  # type: ignore[arg-type]  # no port
 
 
-class TurnTests(SynchronousTestCase):
-    """L{hasten}, with connections that are read here"""
+class Gathered(Recorder):
+    """One of those that take together what came."""
+
+
+class ReactorTests(SynchronousTestCase):
+    """A hastened reactor, with connections that are read here"""
 
     @staticmethod
     def kind(ours: socket.socket, protocol: Protocol, reactor: EPollReactor) -> Connection:
@@ -70,6 +74,10 @@ class TurnTests(SynchronousTestCase):
     def turn(self) -> None:
         """One turn that waits for nothing."""
         self.reactor.doIteration(0)
+
+
+class TurnTests(ReactorTests):
+    """L{hasten}"""
 
     def test_read(self) -> None:
         """Bytes reach their protocol, in one turn for all that have some."""
@@ -331,6 +339,43 @@ class WaitTests(SynchronousTestCase):
         """A delayed call that is due before that is not kept waiting."""
         waits = [10e-6] * SHORT_WAITS + [1]
         self.assertEqual(self.waits(*waits, timeout=LOOK / 2), [[LOOK / 2]] * len(waits))
+
+
+class GatherTests(ReactorTests):
+    """L{gather}"""
+
+    def test_gathered(self) -> None:
+        """What came for protocols of one class is taken at once, when all else of the turn is dealt with."""
+        taken: list[list[tuple[Recorder, bytes]]] = []
+        gather(self.reactor, Gathered, lambda arrivals: taken.append(list(arrivals)))
+        protocols = [Gathered(), Recorder(lambda data: self.assertEqual(taken, [])), Gathered()]
+        ends = [self.connection(protocol)[1] for protocol in protocols]
+        for end in ends:
+            end.sendall(b"x")
+        self.turn()
+        self.assertEqual([set(pairs) for pairs in taken], [{(protocols[0], b"x"), (protocols[2], b"x")}])
+        self.assertEqual([protocol.data for protocol in protocols], [b"", b"x", b""])
+        self.turn()
+        self.assertEqual(len(taken), 1)
+
+    def test_gathered_and_broken(self) -> None:
+        """Who fails at what came for it loses its connection; those in front of it and behind it do not."""
+
+        def fail(data: bytes) -> None:
+            raise RuntimeError("a mistake")
+
+        def take(arrivals: Iterator[tuple[Recorder, bytes]]) -> None:
+            for protocol, data in arrivals:
+                protocol.dataReceived(data)
+
+        gather(self.reactor, Gathered, take)
+        protocols = [Gathered(), Gathered(fail), Gathered(), Gathered(fail)]
+        for protocol in protocols:
+            self.connection(protocol)[1].sendall(b"x")
+        self.turn()
+        self.assertEqual([protocol.data for protocol in protocols], [b"x"] * 4)
+        self.assertEqual([protocol.lost for protocol in protocols], [None, RuntimeError] * 2)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
 
 
 class OtherConnectionTests(TurnTests):

@@ -4,6 +4,8 @@ L{tile38cm.proxy.listener}
     The factory behind a port: who is let in, and for what.
 L{tile38cm.proxy.client}
     One connection: bytes to requests, replies to bytes.
+L{tile38cm.proxy.express}
+    All clients' short requests of one turn, where nothing is in their way.
 L{tile38cm.proxy.session}
     Who a client is, and the commands that concern nothing else: answered without a server.
 L{tile38cm.proxy.badge}
@@ -47,6 +49,7 @@ L{tile38cm.proxy.partners}
 
 A request's way::
 
+    express: one short plain request, nothing else under way? -> upstream at once
     client -> wire.bundles: a packet of plain requests? nothing in its way? -> upstream at once
            -> else wire.requests -> wire.commands: refused? answered here
            -> conversation: held until there is a server and, on a leader's W, an open gate

@@ -92,13 +92,12 @@ class Client(Protocol):
         #: Requests for another side.
         self._errands: Errands | None = None
         self._successor: IProtocol | None = None
-        #: Something came since the last C{look}.
-        self._heard = False
         #: What is taken of the room for all clients.
         self._taken = 0
         #: Nothing was asked yet.
         self._fresh = True
         self._closing = False
+        self._lost = False
         #: Since when it has been closing, as C{look} saw it.
         self._closing_since: float | None = None
         #: The next packet may be looked at as a whole.
@@ -116,6 +115,7 @@ class Client(Protocol):
             self.transport.setTcpKeepAlive(True)
         self.badge.address = _written(self.transport.getPeer())
         self._conversation = Conversation(self._side, self, self._from_peer)
+        self.line = self._conversation.line
         self._send = sender(self.transport)
         #: Replies for the client.
         self.deliver = self._send
@@ -123,7 +123,7 @@ class Client(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Take requests, or pass the bytes on to whom the connection belongs now."""
-        self._heard = True
+        self.line.heard = True
         if self._plain:
             if self._split:
                 self._split = False
@@ -135,6 +135,8 @@ class Client(Protocol):
                 if len(bundle.raw) == len(data):
                     return
                 data = data[len(bundle.raw) :]
+        if self._lost:
+            return  # by what another one got in the same turn
         if self._successor is not None:
             self._successor.dataReceived(data)
         elif self._stream is not None:
@@ -145,7 +147,7 @@ class Client(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Forget everything about this client."""
-        self._closing = True
+        self._closing = self._lost = True
         self._plain = False
         if self._errands is not None:
             self._errands.end()
@@ -163,8 +165,8 @@ class Client(Protocol):
 
     def look(self, now: float) -> None:
         """Once a second: what it has here is counted anew, and whether it has gone to sleep."""
-        if self._heard:
-            self._heard, self.badge.heard = False, now
+        if self.line.heard:
+            self.line.heard, self.badge.heard = False, now
         conversation, limit = self._conversation, self._side.limits.idle_timeout
         if self._closing:
             self._end_farewell(now)
@@ -208,7 +210,7 @@ class Client(Protocol):
         """Close once all is sent; a transport waits for its producer first."""
         if not self._closing:
             self._closing = True
-            self._plain = False
+            self._plain, self.line.express = False, None
             # TLS ends with what the client says to that.
             self.transport.resumeProducing()
             self.transport.unregisterProducer()
@@ -217,7 +219,7 @@ class Client(Protocol):
     def cut(self) -> None:
         """End the connection; the client has a part of a reply that will never be whole."""
         self._closing = True
-        self._plain = False
+        self._plain, self.line.express = False, None
         self.transport.abortConnection()
 
     def go_on(self) -> None:

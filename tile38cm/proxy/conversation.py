@@ -42,7 +42,7 @@ class Conversation:
         self._side = side
         self._port = port
         self._from_peer = from_peer
-        self._line = Line(side)
+        self._line = self.line = Line(side, self)
         self._link = Link(side, self, from_peer)
         max_heavy = side.limits.max_heavy * (PEER_CLIENTS if from_peer else 1)
         self._passage = Passage(self._line, self._link, max_heavy)
@@ -100,13 +100,13 @@ class Conversation:
         side, passage = self._side, self._passage
         stopped = self._client_full or self._spent or side.draining
         upstream = None if stopped else passage.way(bundle, self._next_output)
-        packet = Packet(bundle, side.clock.seconds(), self, self._next_output, passage.weight)
+        packet = Packet.of_bundle(bundle, side.clock.seconds(), self, self._next_output, passage.weight)
         if upstream is None:
+            packet.state = State.HELD
             for single in packet.singles():
                 self.ask(single)
             self.proceed()
             return
-        packet.state = _SENT
         line, count, limits = self._line, packet.count, side.limits
         line.queue.append(packet)
         line.heavy += packet.heavy
@@ -117,6 +117,8 @@ class Conversation:
         upstream.submit(packet)
         if line.asked > limits.max_pipeline or line.kept > limits.max_kept:
             self._regulate()
+        line.express = upstream if self._reading else None
+        line.weight, line.mode = passage.weight, self._next_output
 
     def answer(self, exchange: Exchange) -> None:
         """A request that is settled, or awaited from elsewhere; its reply keeps its place in the order."""
@@ -137,6 +139,7 @@ class Conversation:
     def proceed(self, verdict: Verdict | None = None) -> None:
         """Do all that can be done now."""
         line = self._line
+        line.express = None
         if line.queue:
             self._release(verdict)
         if line.held and self._passage.live is None:
@@ -160,6 +163,7 @@ class Conversation:
         """The client is gone, or its connection serves another purpose."""
         # Which may wait once more, so before the side forgets who waits.
         self._flow.forget()
+        self._line.express = None
         self._side.leave(self)
         self._link.close()
         self._line.clear()
@@ -223,7 +227,7 @@ class Conversation:
 
     def landed(self, exchange: Exchange, reply: bytes) -> bool:
         """Release it at once, if it is the first of its client and nothing special; see L{Asker.landed}."""
-        line, side = self._line, self._side
+        line = self._line
         queue = line.queue
         if exchange.state is not _SENT or not exchange.bundled or queue[0] is not exchange:
             return False
@@ -231,13 +235,16 @@ class Conversation:
             return False
         queue.popleft()
         count = exchange.count
-        line.heavy -= exchange.heavy
-        line.asked -= count
-        line.kept -= len(exchange.raw)
-        side.in_flight -= count
+        line.side.in_flight -= count
+        if not queue:
+            line.asked = line.kept = line.heavy = 0
+        else:
+            line.asked -= count
+            line.kept -= len(exchange.raw)
+            line.heavy -= exchange.heavy
         self._port.deliver(reply)
-        if queue or self._waits or side.draining or not self._reading:
-            side.landed(0)
+        if queue or line.express is None:
+            line.side.landed(0)
             self.proceed()
         return True
 

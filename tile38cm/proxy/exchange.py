@@ -31,7 +31,7 @@ from tile38cm.wire.forms import RESP, Form
 from tile38cm.wire.replies import ReplyParser, is_failure
 from tile38cm.wire.requests import Request, RequestParser
 from tile38cm.wire.resp import OK, Output, error, okay
-from tile38cm.wire.weights import APART, weight_of
+from tile38cm.wire.weights import APART, LIGHT, weight_of
 
 UNCERTAIN = (
     "UNCERTAIN the server was lost before it confirmed this command:"
@@ -242,16 +242,24 @@ class Packet(Exchange):
     """Several requests that are sent, answered and released together; see the module."""
 
     bundled = True
+    weight = LIGHT
+    heavy = 0
+    state = State.SENT
 
-    def __init__(self, bundle: Bundle, arrived: float, asker: Asker, mode: Output, weight: int) -> None:
+    def __init__(self, raw: bytes, leader: bool, arrived: float, asker: Asker, mode: Output) -> None:
         # Not by way of the other one: this is done for nearly every packet of every client.
-        self.raw, self.count, leader, self.heavy, _ = bundle
+        self.raw = raw
         self.command = _WRITES if leader else _READS
         self.arrived = arrived
         self.asker = asker
         self.mode = mode
-        self.weight = weight
-        self.state = State.HELD
+
+    @classmethod
+    def of_bundle(cls, bundle: Bundle, arrived: float, asker: Asker, mode: Output, weight: int) -> Packet:
+        """What goes on connections of that weight."""
+        packet = cls(bundle.raw, bundle.leader, arrived, asker, mode)
+        packet.count, packet.heavy, packet.weight = bundle.requests, bundle.heavy, weight
+        return packet
 
     def singles(self) -> list[Exchange]:
         """One exchange for each request, with its reply as far as replies have come."""

@@ -12,10 +12,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from tile38cm.proxy.exchange import LOST_TOO_OFTEN, PERHAPS, UNCERTAIN, Exchange, State
+from tile38cm.proxy.exchange import LOST_TOO_OFTEN, PERHAPS, UNCERTAIN, Asker, Exchange, State
 from tile38cm.proxy.hold import Held
 from tile38cm.proxy.sides import Side
+from tile38cm.proxy.upstream import Upstream
 from tile38cm.wire.replies import not_executed
+from tile38cm.wire.resp import Output
 
 #: How often a request may be sent again after it was lost with its server: one that
 #: kills its server must not kill them all.
@@ -30,8 +32,31 @@ class Line:
     C{heavy} the requests under way that may be answered with megabytes.
     """
 
-    def __init__(self, side: Side) -> None:
-        self._side = side
+    __slots__ = (
+        "asked",
+        "asker",
+        "express",
+        "heard",
+        "heavy",
+        "held",
+        "kept",
+        "mode",
+        "queue",
+        "side",
+        "weight",
+        "word",
+    )
+
+    def __init__(self, side: Side, asker: Asker) -> None:
+        self.side = side
+        self.asker = asker
+        #: Something came from the client since this was cleared.
+        self.heard = False
+        #: Where a plain request of C{weight} may go while nothing else is under way; any event but
+        #: such requests and their replies clears it.
+        self.express: Upstream | None = None
+        self.weight = 0
+        self.mode: Output = "resp"
         self.word = b"-" + side.elsewhere.encode()
         self.queue: deque[Exchange] = deque()
         self.held = Held(side.budget, side.counters)
@@ -51,7 +76,7 @@ class Line:
         """It is under way."""
         exchange.state = State.SENT
         self.heavy += exchange.heavy
-        self._side.sent(exchange.count)
+        self.side.sent(exchange.count)
 
     def answer(self, exchange: Exchange, reply: bytes) -> None:
         """Its reply is here."""
@@ -66,7 +91,7 @@ class Line:
         self.kept -= len(exchange.raw) + len(exchange.reply)
         self.landed(exchange)
         if exchange.begun:
-            now = self._side.clock.seconds()
+            now = self.side.clock.seconds()
             for other in self.queue:
                 other.arrived = now  # until then they waited for the client's own pace
         return exchange
@@ -76,14 +101,14 @@ class Line:
         if exchange.state is State.SENT or exchange.state is State.ANSWERED:
             self.heavy -= exchange.heavy
             if not exchange.begun:
-                self._side.landed(exchange.count)
+                self.side.landed(exchange.count)
 
     def begin(self, exchange: Exchange) -> None:
         """
         Its client gets the reply from now on, whatever becomes of the lead: nothing
         that comes can cover it better, and nobody waits for the client's pace.
         """
-        self._side.landed(exchange.count)
+        self.side.landed(exchange.count)
         exchange.begun, exchange.batch = True, None
 
     @property
@@ -151,7 +176,7 @@ class Line:
         if not_executed(exchange.reply):
             exchange.hold_again()
         elif not exchange.command.repeatable:
-            self._side.counters.uncertain += 1
+            self.side.counters.uncertain += 1
             exchange.settle(UNCERTAIN)
         else:
             exchange.lose()
@@ -162,7 +187,7 @@ class Line:
         batch = exchange.batch
         if exchange.state is not State.ANSWERED or batch is None or batch.offset is None:
             return False
-        leader = self._side.routes.writer()
+        leader = self.side.routes.writer()
         return leader is not None and leader.local and leader.epoch == batch.epoch
 
     # -- what waits too long
@@ -196,7 +221,7 @@ class Line:
 
     def refuse(self, exchange: Exchange, problem: str) -> None:
         """Answer with an error, which says that nothing was done only if that is sure."""
-        self._side.counters.uncertain += not exchange.refuse(problem)
+        self.side.counters.uncertain += not exchange.refuse(problem)
 
     # -- between nodes
 

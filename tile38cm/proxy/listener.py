@@ -18,10 +18,12 @@ from twisted.logger import Logger
 from tile38cm.proxy.badge import Badge
 from tile38cm.proxy.beside import Beside
 from tile38cm.proxy.client import Client
+from tile38cm.proxy.express import take
 from tile38cm.proxy.limits import HoldBudget
 from tile38cm.proxy.partners import Private, Wire
 from tile38cm.proxy.session import Login
 from tile38cm.proxy.sides import Side
+from tile38cm.turns import gather
 
 #: Connections beyond C{max_clients} that may show that they are other nodes'.
 SPARE = 256
@@ -71,6 +73,7 @@ class Listener(Factory):
 
     def start(self) -> None:
         """Serve: to be called before the port listens."""
+        gather(self.side.clock, Client, take)
         self.side.start()
         if self.beside is not None:
             self.beside.start()

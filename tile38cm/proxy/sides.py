@@ -65,8 +65,9 @@ class Side:
     draining: bool = field(default=False, init=False)
     #: Requests sent whose replies have not been released.
     in_flight: int = field(default=0, init=False)
-    _conversations: set[Waiter] = field(factory=set, init=False)
-    _waiting: set[Waiter] = field(factory=set, init=False)
+    #: In the order in which they came; who waits, in that in which they began to.
+    _conversations: dict[Waiter, None] = field(factory=dict, init=False)
+    _waiting: dict[Waiter, None] = field(factory=dict, init=False)
     _sweep: IDelayedCall | None = field(default=None, init=False)
     #: What was complained of since a server could be used last, and when.
     _complaints: dict[str, float] = field(factory=dict, init=False)
@@ -144,24 +145,24 @@ class Side:
 
     def join(self, conversation: Waiter) -> None:
         """A client came."""
-        self._conversations.add(conversation)
+        self._conversations[conversation] = None
 
     def leave(self, conversation: Waiter) -> None:
         """A client went."""
-        self._conversations.discard(conversation)
-        self._waiting.discard(conversation)
+        self._conversations.pop(conversation, None)
+        self._waiting.pop(conversation, None)
 
     def wait(self, conversation: Waiter) -> None:
         """This client waits for the gate, the routes, or an acknowledgement."""
         if conversation in self._waiting:
             return
-        self._waiting.add(conversation)
+        self._waiting[conversation] = None
         if self._sweep is None:
             self._sweep = self.clock.callLater(SWEEP, self._swept)
 
     def wait_no_more(self, conversation: Waiter) -> None:
         """This client has nothing to wait for."""
-        self._waiting.discard(conversation)
+        self._waiting.pop(conversation, None)
 
     @property
     def waiting(self) -> int:

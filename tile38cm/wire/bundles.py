@@ -20,6 +20,7 @@ that form by a regular expression, in half the time.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 import hiredis
@@ -40,11 +41,16 @@ _SEARCHES = frozenset(
     form for name in (b"nearby", b"within", b"intersects", b"scan") for form in (name, name.upper())
 )
 _WRITES = frozenset(name for name in ALWAYS if TABLE[name.lower()].command.leader)
-#: By a command's framed name: whether it is one for a leader, how many heavy ones it is, its weight.
-_KNOWN = {
+#: Of one request: whether it is one for a leader, how many heavy ones it is, its weight.
+Known = tuple[bool, int, int]
+#: By a command's framed name.
+_KNOWN: dict[bytes, Known] = {
     bulk(name).removesuffix(b"\r\n"): (name in _WRITES, int(weight > LIGHT), weight)
     for name, weight in ALWAYS.items()
 }
+#: What a search's options end with, and what nothing but numbers and their framing consists of.
+_POINT, _NUMBERS = b"$5\r\nPOINT\r\n", b"0123456789.+-eE$\r\n"
+_SMALL_SEARCH: Known = (False, 1, SEARCH)
 _FRAMED_SEARCHES = frozenset(bulk(name).removesuffix(b"\r\n") for name in _SEARCHES)
 _UNREADABLE = (hiredis.HiredisError, TypeError, LookupError, AttributeError, MemoryError)
 
@@ -83,7 +89,8 @@ class BundleScanner:
         commands is ever refused on W, and on R those that are C{leader}.
         """
         if len(data) <= _WORTH and _SHORT.fullmatch(data) is not None and OWN_KEY not in data:
-            return _short(data)
+            known = _known(data)
+            return None if known is None else _make(Bundle, (data, 1, *known))
         if _LONG_ARRAY.search(data) is not None:
             return None
         try:
@@ -120,16 +127,42 @@ class BundleScanner:
         return Bundle(raw, len(packed), leader, heavy, weight)
 
 
-def _short(data: bytes) -> Bundle | None:
-    """As C{scan}, of what is L{_SHORT}."""
+def plain_request(data: bytes) -> Known | None:
+    """
+    What is known of one short plain request, or C{None} if C{data} is not exactly that.
+
+    What this takes L{BundleScanner.scan} takes as well.
+    """
+    if len(data) > _WORTH or _SHORT.fullmatch(data) is None or OWN_KEY in data:
+        return None
+    return _known(data)
+
+
+def _known(data: bytes) -> Known | None:
+    """As L{plain_request}, of what is L{_SHORT}."""
     # Behind the array's four bytes stands the name; a line's end inside of it makes it none we know.
     name = data[4 : data.find(b"\r\n", 8)]
     known = _KNOWN.get(name)
-    if known is not None:
-        return _make(Bundle, (data, 1, *known))
-    if name in _FRAMED_SEARCHES:
+    if known is None and name in _FRAMED_SEARCHES:
+        head, _, point = data.partition(_POINT)
+        if point and not point.strip(_NUMBERS) and _finds_few(head):
+            return _SMALL_SEARCH
         words = data.lower().split(b"\r\n")
         # Unless a word holds such a line's end itself, each stands behind its length.
         if len(words) == 2 * (data[1] - _ZERO) + 2 and search_weight(words[2::2]) == SEARCH:
-            return _make(Bundle, (data, 1, False, 1, SEARCH))
-    return None
+            return _SMALL_SEARCH
+    return known
+
+
+@lru_cache(maxsize=256)
+def _finds_few(head: bytes) -> bool:
+    """
+    Whether what begins so is a small search, if only numbers come behind the C{POINT} that follows.
+
+    One client's searches differ in these numbers, so their beginnings are worth remembering.
+    """
+    lines = head.split(b"\r\n")
+    sizes, words = lines[1:-1:2], lines[2:-1:2]
+    # Each word has the length that stands before it: no word holds a line's end.
+    framed = [b"$%d" % len(word) for word in words] == sizes and not lines[-1]
+    return framed and search_weight([word.lower() for word in words]) == SEARCH

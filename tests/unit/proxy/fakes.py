@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from tile38cm.proxy.beside import Beside
 from tile38cm.proxy.client import Client
+from tile38cm.proxy.express import take
 from tile38cm.proxy.limits import HoldBudget, Limits
 from tile38cm.proxy.listener import Listener
 from tile38cm.proxy.partners import Wire, Word
@@ -230,7 +231,7 @@ class Caller:
 
     def raw(self, data: bytes) -> None:
         """Send bytes, all that comes in one turn of the reactor."""
-        self.protocol.dataReceived(data)
+        take(iter([(self.protocol, data)]))
         self.clock.advance(0)
 
     def got(self) -> bytes:
