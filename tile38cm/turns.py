@@ -41,6 +41,8 @@ from twisted.logger import Logger
 _log = Logger("tile38cm")
 #: How many turns follow each other before Twisted's loop has its own.
 MOST = 32
+#: Events of one turn at most: what L{gather} collects of each, up to 64 KiB, is here at the same time.
+AT_ONCE = 256
 #: How many turns more than its own one a call waits at most that may come later.
 COMPANY = 4
 #: Seconds of looking for the next event before the reactor sleeps.
@@ -144,7 +146,7 @@ class Turns:
         if self._patient:
             timeout = 0
         try:
-            events = self._wait(-1 if timeout is None else timeout, len(selectables))
+            events = self._wait(-1 if timeout is None else timeout, min(len(selectables), AT_ONCE))
         except InterruptedError:
             return False
         groups = self._groups

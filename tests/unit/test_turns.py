@@ -14,6 +14,7 @@ from twisted.internet.tcp import Connection, Server
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from tile38cm import turns
 from tile38cm.turns import COMPANY, LOOK, MOST, SHORT_WAITS, Turns, gather, hasten, later, soon
 
 
@@ -357,6 +358,19 @@ class GatherTests(ReactorTests):
         self.assertEqual([protocol.data for protocol in protocols], [b"", b"x", b""])
         self.turn()
         self.assertEqual(len(taken), 1)
+
+    def test_not_all_at_once(self) -> None:
+        """However many send in one turn, only so much of it is here at a time; nobody is left out."""
+        self.patch(turns, "AT_ONCE", 2)
+        taken: list[list[tuple[Recorder, bytes]]] = []
+        gather(self.reactor, Gathered, lambda arrivals: taken.append(list(arrivals)))
+        protocols = [Gathered() for _ in range(5)]
+        for protocol in protocols:
+            self.connection(protocol)[1].sendall(b"x")
+        for _ in protocols:
+            self.turn()
+        self.assertEqual([len(pairs) for pairs in taken], [2, 2, 1])
+        self.assertEqual({protocol for pairs in taken for protocol, _ in pairs}, set(protocols))
 
     def test_gathered_and_broken(self) -> None:
         """Who fails at what came for it loses its connection; those in front of it and behind it do not."""
