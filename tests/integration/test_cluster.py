@@ -104,6 +104,23 @@ class FollowerTests(SynchronousTestCase):
                 load.wait_writes(20)
             self.check(lab, load, leader)
 
+    def test_subscribers(self) -> None:
+        """Subscribers of a follower hear all that is published, in order, while large objects are written."""
+        with settled_lab() as lab:
+            leader = lab.wait_settled()
+            follower = lab.others(leader)[0]
+            with lab.reader(follower) as client, lab.writer(leader) as large, lab.writer(follower) as other:
+                client.command("SUBSCRIBE", "news")
+                for number in range(300):
+                    if number % 3 == 0:
+                        for id in range(8):
+                            large.send("SET", "large", id, "STRING", "x" * 30_000)
+                    other.command("PUBLISH", "news", number)
+                    if number % 3 == 2:
+                        self.assertEqual([large.read() for _ in range(8)], ["OK"] * 8)
+                for number in range(300):
+                    self.assertEqual(client.read(), ["message", "news", str(number)])
+
     def check(self, lab: Lab, load: Load, leader: Node) -> None:
         """Nothing was lost, nobody was told of an error, and the leader is the same."""
         self.assertEqual(load.errors, [])

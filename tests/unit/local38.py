@@ -18,7 +18,7 @@ from zope.interface import implementer
 from tests.unit.replication.minitile38 import MiniChannel, MiniTile38, Raw
 from tile38cm.tile38 import Tile38
 from tile38cm.wire.requests import Request, RequestParser
-from tile38cm.wire.resp import error
+from tile38cm.wire.resp import encode_request, error
 
 T = TypeVar("T")
 
@@ -59,6 +59,17 @@ class LocalServer(MiniTile38):
             return Raw(error("EOF"))
         return md5(self.log[pos : pos + size]).hexdigest().encode()
 
+    def _psubscribe(self, words: list[bytes], channel: MiniChannel) -> Any:
+        return [b"psubscribe", words[1], 1]
+
+    def publish(self, name: bytes, text: bytes) -> None:
+        """Subscribers hear it, and streams carry it."""
+        for talk in self.talks:
+            if talk.streaming:
+                talk.say(encode_request([b"PUBLISH", name, text]))
+            elif talk.subscribed:
+                talk.say(encode_request([b"pmessage", b"*", name, text]))
+
     def _readonly(self, words: list[bytes], channel: MiniChannel) -> Any:
         self.readonly = words[1] == b"yes"
         return "OK"
@@ -91,7 +102,7 @@ class Talk(StringTransport):
 
     def __init__(self, way: LocalWay, protocol: Any) -> None:
         super().__init__()
-        self.streaming = self.aborted = False
+        self.streaming = self.subscribed = self.aborted = False
         self._way, self._protocol = way, protocol
         self._channel = MiniChannel(way.server)
         self._parser = RequestParser(1 << 30)
@@ -110,6 +121,7 @@ class Talk(StringTransport):
             reply = self._way.server.answer(request.args, self._channel)
             if request.args[0] == b"AOF" and reply.startswith(b"+OK"):
                 self.streaming = True
+            self.subscribed |= request.args[0] == b"PSUBSCRIBE"
             self.say(reply)
 
     def say(self, data: bytes) -> None:

@@ -6,6 +6,7 @@ On the leader:
   what C{PUBLISH} has mangled is found and never passed on.  Pure.
 - L{log_feed<tile38cm.replication.log_feed>}: the local log through that, for one follower.
 - L{source<tile38cm.replication.source>}: answers followers, each from where it stands.
+- L{messages<tile38cm.replication.messages>}: what is published, for the subscribers of followers.
 - L{outflow<tile38cm.replication.outflow>}: what one of them is sent, as fast as it takes it.
 - L{history<tile38cm.replication.history>}: continue or start over, by the tree of epochs.  Pure.
 

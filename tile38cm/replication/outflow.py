@@ -64,6 +64,11 @@ class Outflow:
         self._feed = feed
         self._paused = False
 
+    @property
+    def flows(self) -> bool:
+        """Whether the follower has all but the newest, and takes what comes."""
+        return self._messages is None and not self._paused
+
     def start(self) -> None:
         """Begin; the connection is there."""
         self._conn.transport.registerProducer(self, True)  # type: ignore[union-attr]  # connected

@@ -21,6 +21,7 @@ from tile38cm.replication.backlog import Backlog
 from tile38cm.replication.history import EMPTY, Continue, PresentLog, StartOver, copy_from, plan
 from tile38cm.replication.local_log import log_digest
 from tile38cm.replication.log_feed import LogFeed
+from tile38cm.replication.messages import Messages
 from tile38cm.replication.outflow import Labels, Outflow, earlier
 from tile38cm.replication.stream import Chunk, Kind
 from tile38cm.tasks import Tasks
@@ -81,10 +82,12 @@ class Source:
         #: Who has called while this node was taking over: they save a round by not calling again.
         self._early: dict[str, tuple[PeerConnection, Attach]] = {}
         self._tasks = Tasks()
+        self._messages = Messages(local, clock, self._heard)
 
     def lead(self, reign: Reign) -> None:
         """Begin to serve; only once the epoch's start is written for all to see."""
         self._reign = reign
+        self._messages.start()
         early, self._early = self._early, {}
         for conn, attach in early.values():
             self._tasks.start(self._attach(conn, attach, reign), "attaching a follower")
@@ -92,6 +95,7 @@ class Source:
     def retire(self) -> None:
         """Serve no more: this node's term has ended."""
         self._reign = None
+        self._messages.stop()
         early, self._early = self._early, {}
         for conn, _ in early.values():
             conn.error("NOTLEADER this node leads no more")
@@ -216,6 +220,12 @@ class Source:
         if follower.acked >= follower.target and self.may_join(follower.member):
             self._election.admit(follower.member)
 
+    def _heard(self, messages: bytes) -> None:
+        """Pass on what was published; who is behind already does not get it, so that it costs no memory."""
+        for follower in list(self._followers.values()):
+            if follower.out is not None and follower.out.flows:
+                follower.conn.send(PUBLISH, messages)
+
     def _lost(self, follower: _Follower, why: str) -> None:
         if follower.out is not None:
             follower.out.stopProducing()
@@ -234,12 +244,10 @@ class _Sink:
     labels: Labels
 
     def deliver(self, chunk: Chunk, end: int) -> None:
-        """A piece of the log that ends at C{end}, or messages for subscribers."""
+        """A piece of the log that ends at C{end}; messages among it are L{Messages}'."""
         if chunk.kind is Kind.DATA:
             for words in self.labels.named(chunk.payload, end):
                 self.follower.conn.send(*words)
-        else:
-            self.follower.conn.send(PUBLISH, chunk.payload)
 
     def ended(self, why: str, replaced: bool) -> None:
         """The local log gives nothing more."""

@@ -16,7 +16,7 @@ from tests.unit.peers.wires import End
 from tests.unit.replication.minitile38 import command
 from tile38cm.coordination.status import EpochRecord
 from tile38cm.peers.connection import PeerConnection
-from tile38cm.peers.messages import ACK, BadMessage, Data
+from tile38cm.peers.messages import ACK, PUBLISH, BadMessage, Data
 from tile38cm.replication.backlog import Backlog
 from tile38cm.replication.source import Reign, Source
 
@@ -284,6 +284,42 @@ class SourceTests(SynchronousTestCase):
         self.way.settle()
         self.assertFalse(new.end.aborted)
         self.assertEqual((self.source.lag(), gone.said()), ({"C": 5}, []))
+
+    def test_published(self) -> None:
+        """What is published goes to every follower once, also where it cuts the log's stream."""
+        followers = [self.attach("C", b"2", b"0"), self.attach("D", b"2", b"0")]
+        for follower in followers:
+            follower.said()
+        self.server.publish(b"news", b"one")
+        self.server.publish(b"old", b"\r\n")
+        self.way.settle()
+        messages = command("PUBLISH", "news", "one"), command("PUBLISH", "old", "\r\n")
+        for follower in followers:
+            self.assertEqual(follower.said(), [[PUBLISH, message] for message in messages])
+
+    def test_published_to_whom(self) -> None:
+        """Neither who takes nothing now gets it nor who is gone; a lost connection is made anew."""
+        slow, gone = (self.attach(member, b"2", b"0") for member in "CD")
+        slow.said()
+        assert slow.end.producer is not None
+        slow.end.producer.pauseProducing()
+        gone.conn.close("for a test")
+        gone.end.clear()
+        self.server.publish(b"news", b"one")
+        self.way.settle()
+        self.assertEqual((slow.said(), gone.said()), ([], []))
+        slow.end.producer.resumeProducing()
+        self.server.cut()
+        self.way.wait(1)
+        self.server.publish(b"news", b"two")
+        self.way.settle()
+        self.assertEqual(slow.said(), [[PUBLISH, command("PUBLISH", "news", "two")]])
+
+    def test_published_elsewhere(self) -> None:
+        """Who leads no more hears nothing."""
+        self.source.retire()
+        self.way.wait(1)
+        self.assertEqual([talk for talk in self.server.talks if talk.subscribed and not talk.aborted], [])
 
     def test_back_pressure(self) -> None:
         """A follower that does not read has its feed paused."""
