@@ -156,7 +156,7 @@ class Turns:
                 # What came before in this turn has closed it.
                 continue
             if event != EPOLLIN:
-                self._at_length(selectable, fd, event)
+                self._apart(self._at_length, selectable, fd, event)
                 continue
             why: object = None
             try:
@@ -183,7 +183,7 @@ class Turns:
                 _log.failure("what a connection brought could not be dealt with")
                 why = error
             if why:
-                self._reactor._disconnectSelectable(selectable, why, True)
+                self._apart(self._reactor._disconnectSelectable, selectable, why, True)
         for kind, group in groups.items():
             if group:
                 self._hand_over(kind)
@@ -212,7 +212,14 @@ class Turns:
             except BaseException as error:
                 _log.failure("what a connection brought could not be dealt with")
                 protocol, _ = found[-1 - length_hint(rest)]
-                self._reactor._disconnectSelectable(protocol.transport, error, True)
+                self._apart(self._reactor._disconnectSelectable, protocol.transport, error, True)
+
+    def _apart(self, what: Callable[..., object], *about: object) -> None:
+        """Do what may end a connection: if that fails, others must not lose what came for them."""
+        try:
+            what(*about)
+        except BaseException:
+            _log.failure("the end of a connection could not be dealt with")
 
     def _wait(self, timeout: float, most: int) -> list[tuple[int, int]]:
         """Events, as soon as there are any; none after so many seconds (negative: never)."""

@@ -391,6 +391,28 @@ class GatherTests(ReactorTests):
         self.assertEqual([protocol.lost for protocol in protocols], [None, RuntimeError] * 2)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
 
+    def test_broken_ends(self) -> None:
+        """Nor does anybody lose what came for it because the end of another connection fails."""
+
+        def fail(*ignored: object) -> None:
+            raise RuntimeError("a mistake")
+
+        def take(arrivals: Iterator[tuple[Recorder, bytes]]) -> None:
+            for protocol, data in arrivals:
+                protocol.dataReceived(data)
+
+        gather(self.reactor, Gathered, take)
+        other, broken = Recorder(), Gathered(fail)
+        protocols = [Gathered(), broken, Gathered()]
+        other.connectionLost = broken.connectionLost = fail  # type: ignore[method-assign,assignment]
+        ends = [self.connection(protocol)[1] for protocol in (*protocols, other)]
+        for end in ends[:-1]:
+            end.sendall(b"x")
+        ends[-1].close()
+        self.turn()
+        self.assertEqual([protocol.data for protocol in protocols], [b"x"] * 3)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 3)
+
 
 class OtherConnectionTests(TurnTests):
     """The same with connections that read by themselves"""

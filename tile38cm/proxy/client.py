@@ -110,12 +110,12 @@ class Client(Protocol):
 
     def connectionMade(self) -> None:
         """Requests may come; the transport says how fast the client takes replies."""
+        self._conversation = Conversation(self._side, self, self._from_peer)
+        self.line = self._conversation.line
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
         self.badge.address = _written(self.transport.getPeer())
-        self._conversation = Conversation(self._side, self, self._from_peer)
-        self.line = self._conversation.line
         self._send = sender(self.transport)
         #: Replies for the client.
         self.deliver = self._send
@@ -165,6 +165,8 @@ class Client(Protocol):
 
     def look(self, now: float) -> None:
         """Once a second: what it has here is counted anew, and whether it has gone to sleep."""
+        if not self.connected:
+            return  # its connection broke before it began
         if self.line.heard:
             self.line.heard, self.badge.heard = False, now
         conversation, limit = self._conversation, self._side.limits.idle_timeout

@@ -114,11 +114,12 @@ class Conversation:
         line.kept += len(packet.raw)
         side.in_flight += count
         side.counters.proxied += count
-        upstream.submit(packet)
         if line.asked > limits.max_pipeline or line.kept > limits.max_kept:
             self._regulate()
-        line.express = upstream if self._reading else None
+        # Before it is sent: it may be given back at once, and all be different then.
+        line.express = upstream if self._reading and not self._waits else None
         line.weight, line.mode = passage.weight, self._next_output
+        upstream.submit(packet)
 
     def answer(self, exchange: Exchange) -> None:
         """A request that is settled, or awaited from elsewhere; its reply keeps its place in the order."""

@@ -291,6 +291,50 @@ class ExpressTests(SynchronousTestCase):
         caller.send(SET)
         self.assertEqual(bench.here.last.requests(), [])
 
+    def test_turned_away_at_once(self) -> None:
+        """What is given back while it is sent leaves no short way: another node's connection stays spent."""
+        bench = Bench()
+        peer = bench.peer()
+        for _ in range(2):
+            peer.send(SET)
+            bench.here.last.reply(OK + role(1))
+        self.assertEqual(peer.got(), OK * 2)
+        peer.protocol.resumeProducing()
+        bench.here.last.requests()
+        # As if nobody was told.
+        bench.gate.opened, bench.routes.leader = False, None
+        peer.send(SET)
+        bench.gate.opened, bench.routes.leader = True, bench.here
+        peer.send(SET)
+        self.assertEqual(bench.here.last.requests(), [])
+        self.assertEqual(peer.got(), b"-NOTLEADER tile38cm: not executed\r\n" * 2)
+
+    def test_waits_no_more(self) -> None:
+        """Who was refused at once for want of memory does not stay among those who wait."""
+        bench = Bench(hold_bytes=0)
+        caller = bench.caller()
+        for _ in range(2):
+            caller.send(SET)
+            bench.here.last.reply(OK + role(1))
+        caller.got()
+        bench.gate.opened = False
+        caller.send(SET)
+        self.assertIn(b"memory for them is full", caller.got())
+        bench.gate.opened = True
+        for _ in range(2):
+            caller.send("EXISTS k i")
+            bench.here.last.reply(b":1\r\n" + role(1))
+            self.assertEqual((caller.got(), bench.side.waiting), (b":1\r\n", 0))
+
+    def test_never_connected(self) -> None:
+        """A client whose connection broke while it was accepted keeps nobody from being looked at."""
+        bench = Bench(limits=Limits(idle_timeout=5))
+        bench.listener.buildProtocol(None)
+        caller = bench.caller()
+        for _ in range(7):
+            bench.clock.advance(1)
+        self.assertTrue(caller.transport.disconnecting)
+
     def test_lost_meanwhile(self) -> None:
         """What was read of a client that was lost in the same turn is of no use."""
         caller = self.callers[0]
