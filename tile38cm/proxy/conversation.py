@@ -336,7 +336,10 @@ class Conversation:
         server = link.server
         drained = side.draining and server is not None and server.local
         if self._from_peer and (drained or server is None):
-            self._turn_all_away()
+            # From then on nothing on this connection is executed: otherwise what the other node
+            # sent next could overtake what it will send again elsewhere.
+            self._spent = True
+            self._line.turn_all_away()
         elif not drained and not self._client_full:
             self._passage.send()
 
@@ -349,19 +352,6 @@ class Conversation:
         upstream = self._link.give_away()
         self.end()
         self._port.become_stream(upstream, exchange)
-
-    # -- turning another node away
-
-    def _turn_all_away(self) -> None:
-        """
-        Tell another node that what it sent is not executed here.
-
-        From then on nothing on this connection is: otherwise what it sent
-        next could overtake what it will send again elsewhere.
-        """
-        self._spent = True
-        for exchange in self._line.held.clear():
-            self._line.turn_away(exchange)
 
     # -- waiting
 

@@ -252,6 +252,11 @@ class Line:
         exchange.doubtful |= exchange.reply.rstrip().endswith(PERHAPS)
         exchange.hold_again()
 
+    def turn_all_away(self) -> None:
+        """All that is held."""
+        for exchange in self.held.clear():
+            self.turn_away(exchange)
+
     def turn_away(self, exchange: Exchange) -> None:
         """Tell another node that what it asked is not executed here."""
         # Not as JSON, whatever OUTPUT says: it is for the node, not for its client.
