@@ -166,7 +166,16 @@ class Node:
         limits = Limits.of(settings)
         budget = HoldBudget(settings.hold_bytes)
         password = settings.server_password
-        self.writer = Writer(self.routes, self.reactor, limits, budget, Counters(), password, gate=self.gate)
+        self.writer = Writer(
+            self.routes,
+            self.reactor,
+            limits,
+            budget,
+            Counters(),
+            password,
+            gate=self.gate,
+            listening=self.source.listening,
+        )
         forward = self.writer if settings.reader_writes == "forward" else None
         self.reader = Reader(self.routes, self.reactor, limits, budget, Counters(), password, forward)
         self.hand_over = HandOver(

@@ -28,6 +28,7 @@ from tile38cm.proxy.sides import Side
 from tile38cm.wire.bundles import Bundle
 from tile38cm.wire.commands import Class
 from tile38cm.wire.forms import RESP
+from tile38cm.wire.replies import published
 from tile38cm.wire.resp import Output
 from tile38cm.wire.weights import APART
 
@@ -259,6 +260,8 @@ class Conversation:
             if line.turned_away(exchange, reply):
                 self._link.retire()
             return
+        if exchange.command.class_ is Class.MESSAGE and exchange.batch is not None:
+            reply = published(reply, self._side.own_subscribers())
         line.answer(exchange, reply)
         if exchange is self._passage.live:
             self._live_replied(exchange)

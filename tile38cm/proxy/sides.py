@@ -8,7 +8,7 @@ every reply passes the gate; R sends to any node that is ready.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from attrs import define, field
@@ -141,6 +141,10 @@ class Side:
             return f"ERR '{command.name}' is refused by tile38cm: {command.refusal}"
         return None
 
+    def own_subscribers(self) -> int:
+        """How many of the local server's subscribers hear everything, and are this node itself."""
+        return 0
+
     # -- who is there, and who waits
 
     def join(self, conversation: Waiter) -> None:
@@ -217,6 +221,8 @@ class Writer(Side):
     wanted = "leader"
 
     gate: Gate
+    #: Whether this node's own subscriber is there now.
+    listening: Callable[[], bool] = field(default=lambda: False)
     _seen: tuple[bool, int, bool] = field(default=(False, -1, False), init=False)
     _drained: list[Deferred[None]] = field(factory=list, init=False)
 
@@ -241,6 +247,10 @@ class Writer(Side):
         """The leader."""
         target = self.routes.writer()
         return () if target is None else (target,)
+
+    def own_subscribers(self) -> int:
+        """As for each side: on a leader there is one, for the subscribers of its followers."""
+        return int(self.listening())
 
     def wait(self, conversation: Waiter) -> None:
         """As for each side; the gate hears of it, so that the set may shrink."""

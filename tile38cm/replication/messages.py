@@ -44,6 +44,8 @@ class Messages:
         self._connecting: Deferred[_Subscriber] | None = None
         self._subscriber: _Subscriber | None = None
         self._retry: IDelayedCall | None = None
+        #: Tile38 counts us among those that hear a message.
+        self.subscribed = False
         #: Said once, until it can be subscribed again.
         self._complained = False
 
@@ -55,6 +57,7 @@ class Messages:
 
     def stop(self) -> None:
         """Hear no more; harmless when repeated."""
+        self.subscribed = False
         retry, self._retry = self._retry, None
         if retry is not None:
             retry.cancel()
@@ -72,16 +75,20 @@ class Messages:
         words = b"" if login is None else encode_request([b"AUTH", login.value.encode()])
         subscriber.say(words + _EVERYTHING)
 
+    def confirmed(self, subscriber: _Subscriber) -> None:
+        """From now on all comes."""
+        if subscriber is self._subscriber:
+            self.subscribed, self._complained = True, False
+
     def heard(self, subscriber: _Subscriber, messages: bytes) -> None:
         """Some messages came."""
         if subscriber is self._subscriber:
-            self._complained = False
             self._hear(messages)
 
     def lost(self, subscriber: _Subscriber, why: str) -> None:
         """The connection is of no use any more."""
         if subscriber is self._subscriber:
-            self._subscriber = None
+            self._subscriber, self.subscribed = None, False
             if not self._complained:
                 self._complained = True
                 self._log.warn("messages for followers' subscribers cannot be heard: {why}", why=why)
@@ -136,7 +143,9 @@ class _Subscriber(Protocol):
         while (said := self._reader.gets()) is not False:
             if isinstance(said, hiredis.ReplyError):
                 raise said
-            if isinstance(said, list) and len(said) == 4 and said[0] == b"pmessage":
+            if isinstance(said, list) and said[:1] == [b"psubscribe"]:
+                self._messages.confirmed(self)
+            elif isinstance(said, list) and len(said) == 4 and said[0] == b"pmessage":
                 found.append(encode_request([b"PUBLISH", said[2], said[3]]))
         return found
 

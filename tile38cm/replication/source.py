@@ -111,6 +111,10 @@ class Source:
         """The last acknowledged offset of each follower."""
         return {f.member: f.acked for f in self._followers.values()}
 
+    def listening(self) -> bool:
+        """Whether this node is a subscriber of its own Tile38; see L{Messages}."""
+        return self._messages.subscribed
+
     def accept(self, conn: PeerConnection, words: Sequence[bytes]) -> None:
         """A follower wants the log."""
         attach = Attach.read(words)

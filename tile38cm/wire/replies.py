@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from tile38cm.wire.fed import Fed
-from tile38cm.wire.resp import OK, bulk_pattern, bulks_pattern
+from tile38cm.wire.resp import OK, bulk, bulk_pattern, bulks_pattern
 
 #: The longest status or error line, in bytes; a script's error holds its stack.
 MAX_LINE = 1024 * 1024
@@ -32,6 +32,8 @@ _NOT_EXECUTED = re.compile(
     rb"(?:-|\$\d+\r\n\{\"ok\":false,\"err\":\")"
     rb"(?:(?:ERR )?(?:not the leader|read only|catching up to leader)|LOADING )"
 )
+#: How many heard a message.
+_PUBLISHED = re.compile(rb":(\d+)\r\n|\$\d+\r\n(\{\"ok\":true,\"published\":)(\d+)(.*)\r\n", re.DOTALL)
 _JSON_FAILURE = re.compile(rb"\$\d+\r\n\{\"ok\":false")
 
 
@@ -131,6 +133,16 @@ def leader_offset(reply: bytes) -> int | None:
     """The bytes in the log of a leader, from its reply to C{ROLE} in either output; else C{None}."""
     found = _ROLE.match(reply)
     return int(found[1] or found[2]) if found else None
+
+
+def published(reply: bytes, own: int) -> bytes:
+    """The reply to C{PUBLISH}, in either output, where C{own} of those that heard it do not count."""
+    found = _PUBLISHED.fullmatch(reply) if own else None
+    if found is None:
+        return reply
+    if found[1]:
+        return b":%d\r\n" % max(int(found[1]) - own, 0)
+    return bulk(b"%b%d%b" % (found[2], max(int(found[3]) - own, 0), found[4]))
 
 
 def is_failure(reply: bytes) -> bool:

@@ -29,9 +29,7 @@ LARGE = 32 * 1024
 FEW = 100
 _DIGITS = 12
 
-_LIGHT_READS = frozenset(
-    ("fget", "exists", "fexists", "ttl", "type", "bounds", "stats", "ping", "echo", "publish")
-)
+_LIGHT_READS = frozenset(("fget", "exists", "fexists", "ttl", "type", "bounds", "stats", "ping", "echo"))
 _LIGHT_WRITES = frozenset(("set", "fset", "jset", "del", "expire", "persist", "drop", "rename", "renamenx"))
 _VALUES = frozenset(("get", "jget"))
 _SEARCHES = frozenset(("nearby", "within", "intersects", "scan", "search"))
@@ -58,7 +56,7 @@ def weight_of(command: Command, args: Sequence[bytes], size: int) -> int:
     """
     if size > LARGE or command.class_ is Class.LIVE:
         return APART
-    if command.class_ is Class.STATUS:
+    if command.class_ is Class.STATUS or command.class_ is Class.MESSAGE:
         return LIGHT
     if command.name in _SEARCHES:
         return search_weight([arg.lower() for arg in unwrapped(args)])

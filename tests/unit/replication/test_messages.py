@@ -31,7 +31,9 @@ class MessagesTests(SynchronousTestCase):
 
     def test_heard(self) -> None:
         """Each message is the C{PUBLISH} that says the same, byte for byte."""
+        self.assertFalse(self.messages.subscribed)
         self.start()
+        self.assertTrue(self.messages.subscribed)
         self.publish(b"one")
         self.publish(b"\x00\r\n$5")
         self.assertEqual(
@@ -77,6 +79,7 @@ class MessagesTests(SynchronousTestCase):
         self.way.wait(1)
         self.publish(b"one")
         self.way.server.cut()
+        self.assertFalse(self.messages.subscribed)
         self.publish(b"lost")
         self.way.wait(1)
         self.publish(b"two")
@@ -97,6 +100,7 @@ class MessagesTests(SynchronousTestCase):
         self.start()
         self.messages.stop()
         self.messages.stop()
+        self.assertFalse(self.messages.subscribed)
         self.publish(b"one")
         self.assertEqual((self.heard, self.way.clock.getDelayedCalls()), ([], []))
         self.start()
