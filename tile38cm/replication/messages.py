@@ -23,8 +23,9 @@ from twisted.python.failure import Failure
 from tile38cm.tile38 import Tile38
 from tile38cm.wire.resp import encode_request
 
-#: Seconds between tries to subscribe; whether the server is dead is decided elsewhere.
-RETRY = 0.1
+#: Seconds between tries to subscribe, and how many may fail before it is worth a line; whether the server
+#: is dead is decided elsewhere.
+RETRY, TRIES = 0.1, 10
 _EVERYTHING = encode_request([b"PSUBSCRIBE", b"*"])
 
 
@@ -46,8 +47,8 @@ class Messages:
         self._retry: IDelayedCall | None = None
         #: Tile38 counts us among those that hear a message.
         self.subscribed = False
-        #: Said once, until it can be subscribed again.
-        self._complained = False
+        #: How many tries have failed.
+        self._failed = 0
 
     def start(self) -> None:
         """Subscribe, again and again if need be."""
@@ -78,7 +79,7 @@ class Messages:
     def confirmed(self, subscriber: _Subscriber) -> None:
         """From now on all comes."""
         if subscriber is self._subscriber:
-            self.subscribed, self._complained = True, False
+            self.subscribed, self._failed = True, 0
 
     def heard(self, subscriber: _Subscriber, messages: bytes) -> None:
         """Some messages came."""
@@ -89,17 +90,17 @@ class Messages:
         """The connection is of no use any more."""
         if subscriber is self._subscriber:
             self._subscriber, self.subscribed = None, False
-            if not self._complained:
-                self._complained = True
-                self._log.warn("messages for followers' subscribers cannot be heard: {why}", why=why)
-            self._again()
+            self._again(why)
 
     def _not_connected(self, failure: Failure) -> None:
         if failure.check(CancelledError) is None and self._connecting is not None:
-            self._again()
+            self._again(failure.getErrorMessage())
 
-    def _again(self) -> None:
+    def _again(self, why: str) -> None:
         self._connecting = None
+        self._failed += 1
+        if self._failed == TRIES:
+            self._log.warn("what is published does not reach the followers' subscribers: {why}", why=why)
         self._retry = self._clock.callLater(RETRY, self._start_again)
 
     def _start_again(self) -> None:

@@ -9,11 +9,13 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from tile38cm.peers.connection import PeerConnection
-from tile38cm.peers.messages import EPOCH, Data
+from tile38cm.peers.messages import EPOCH, PUBLISH, Data
 from tile38cm.replication.backlog import Backlog
 from tile38cm.replication.history import Continue
 from tile38cm.replication.log_feed import LogFeed
 
+#: Bytes of messages for subscribers that wait for one follower at most; the newest are lost then.
+ROOM = 1024 * 1024
 Words = tuple[bytes, ...]
 
 
@@ -63,21 +65,28 @@ class Outflow:
         self._messages: Iterator[Words] | None = messages
         self._feed = feed
         self._paused = False
-
-    @property
-    def flows(self) -> bool:
-        """Whether the follower has all but the newest, and takes what comes."""
-        return self._messages is None and not self._paused
+        #: Messages for subscribers that wait, and their bytes.
+        self._told: deque[bytes] = deque()
+        self._kept = 0
 
     def start(self) -> None:
         """Begin; the connection is there."""
         self._conn.transport.registerProducer(self, True)  # type: ignore[union-attr]  # connected
         self._go_on()
 
+    def tell(self, published: bytes) -> None:
+        """Messages for subscribers, in order: now, or when the follower is not behind any more."""
+        if self._kept + len(published) <= ROOM or not self._told:
+            self._told.append(published)
+            self._kept += len(published)
+            self._go_on_telling()
+
     def resumeProducing(self) -> None:
         self._paused = False
+        self._go_on_telling()
         if self._messages is None:
-            self._feed.resumeProducing()
+            if not self._paused:
+                self._feed.resumeProducing()
         else:
             self._go_on()
 
@@ -97,3 +106,10 @@ class Outflow:
             else:
                 self._messages = None
                 self._feed.start()
+                self._go_on_telling()
+
+    def _go_on_telling(self) -> None:
+        while self._told and self._messages is None and not self._paused and not self._conn.ended:
+            published = self._told.popleft()
+            self._kept -= len(published)
+            self._conn.send(PUBLISH, published)

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from tile38cm.coordination.election import Election
 from tile38cm.coordination.status import EpochRecord
 from tile38cm.peers.connection import PeerConnection
-from tile38cm.peers.messages import ACK, OVER, PUBLISH, Attach, BadMessage, Resume, number
+from tile38cm.peers.messages import ACK, OVER, Attach, BadMessage, Resume, number
 from tile38cm.replication.backlog import Backlog
 from tile38cm.replication.history import EMPTY, Continue, PresentLog, StartOver, copy_from, plan
 from tile38cm.replication.local_log import log_digest
@@ -225,10 +225,10 @@ class Source:
             self._election.admit(follower.member)
 
     def _heard(self, messages: bytes) -> None:
-        """Pass on what was published; who is behind already does not get it, so that it costs no memory."""
+        """Pass on what was published."""
         for follower in list(self._followers.values()):
-            if follower.out is not None and follower.out.flows:
-                follower.conn.send(PUBLISH, messages)
+            if follower.out is not None:
+                follower.out.tell(messages)
 
     def _lost(self, follower: _Follower, why: str) -> None:
         if follower.out is not None:

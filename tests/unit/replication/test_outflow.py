@@ -16,7 +16,7 @@ from tile38cm.peers.messages import DATA, EPOCH, Data
 from tile38cm.replication.backlog import Backlog
 from tile38cm.replication.history import Continue, Segment
 from tile38cm.replication.log_feed import LogFeed
-from tile38cm.replication.outflow import Labels, Outflow, Words, earlier
+from tile38cm.replication.outflow import ROOM, Labels, Outflow, Words, earlier
 
 LOG = bytes(range(200))
 TURNS = (Position(3, 100), Position(4, 100), Position(6, 150))
@@ -123,6 +123,38 @@ class OutflowTests(SynchronousTestCase):
         outflow.pauseProducing()
         outflow.resumeProducing()
         self.assertEqual(feed.heard[-2:], ["pauseProducing", "resumeProducing"])
+
+    def test_messages(self) -> None:
+        """Messages for subscribers come in order, behind the earlier terms, as fast as they are taken."""
+        end = Narrow()
+        outflow, feed, _ = self.outflow(end)
+        texts = [b"one", b"two", b"three"]
+        for text in texts:
+            outflow.tell(text)
+        for _ in self.messages():
+            self.assertNotIn(b"one", end.value())
+            end.clear()
+            outflow.resumeProducing()
+        for text in texts:
+            self.assertIn(text, end.value())
+            self.assertEqual(end.value().count(b"*"), 1)
+            end.clear()
+            outflow.resumeProducing()
+        self.assertEqual((end.value(), feed.heard[-1]), (b"", "resumeProducing"))
+
+    def test_too_many_messages(self) -> None:
+        """What waits for one follower is bounded, and the oldest of it stays; one large message may pass."""
+        end = Narrow()
+        outflow, _, _ = self.outflow(end)
+        large = b"x" * (ROOM - 1)
+        for text in (large, b"a", b"b", b"c"):
+            outflow.tell(text)
+        for _ in range(20):
+            outflow.resumeProducing()
+        self.assertTrue(end.value().endswith(b"$1\r\na\r\n"))
+        end.clear()
+        outflow.tell(large * 2)
+        self.assertIn(large * 2, end.value())
 
     def test_ended(self) -> None:
         """To a connection that has ended nothing is sent, and no log is begun for it."""
