@@ -53,6 +53,10 @@ class Messages:
     def start(self) -> None:
         """Subscribe, again and again if need be."""
         self.stop()
+        self._failed = 0
+        self._connect()
+
+    def _connect(self) -> None:
         self._connecting = connectProtocol(self._local.endpoint, _Subscriber(self))
         self._connecting.addErrback(self._not_connected)
 
@@ -105,7 +109,7 @@ class Messages:
 
     def _start_again(self) -> None:
         self._retry = None
-        self.start()
+        self._connect()
 
 
 class _Subscriber(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from zope.interface import implementer
 
 from tile38cm.peers.connection import PeerConnection
@@ -16,6 +16,11 @@ from tile38cm.replication.log_feed import LogFeed
 
 #: Bytes of messages for subscribers that wait for one follower at most; the newest are lost then.
 ROOM = 1024 * 1024
+#: As many bytes of them go at once, or one message, and then none for so many seconds, in which the log may.
+SHARE, MOMENT = 32 * 1024, 0.001
+#: So many where the follower was behind and takes more again, every other time: the acknowledgement of
+#: writes must not wait for messages for long, nor these for it.
+TURN = 0.02
 Words = tuple[bytes, ...]
 
 
@@ -60,14 +65,20 @@ class Labels:
 class Outflow:
     """Sends as fast as the follower takes it, so that a slow one costs no memory here."""
 
-    def __init__(self, conn: PeerConnection, messages: Iterator[Words], feed: LogFeed) -> None:
+    def __init__(
+        self, conn: PeerConnection, messages: Iterator[Words], feed: LogFeed, clock: IReactorTime
+    ) -> None:
         self._conn = conn
+        self._clock = clock
         self._messages: Iterator[Words] | None = messages
         self._feed = feed
         self._paused = False
         #: Messages for subscribers that wait, and their bytes.
         self._told: deque[bytes] = deque()
         self._kept = 0
+        #: It is their turn when the follower takes more again.
+        self._their_turn = False
+        self._moment: IDelayedCall | None = None
 
     def start(self) -> None:
         """Begin; the connection is there."""
@@ -79,16 +90,20 @@ class Outflow:
         if self._kept + len(published) <= ROOM or not self._told:
             self._told.append(published)
             self._kept += len(published)
-            self._go_on_telling()
+            if self._moment is None:
+                self._tell_some()
 
     def resumeProducing(self) -> None:
         self._paused = False
-        self._go_on_telling()
-        if self._messages is None:
-            if not self._paused:
-                self._feed.resumeProducing()
-        else:
+        if self._messages is not None:
             self._go_on()
+            return
+        self._their_turn = not self._their_turn
+        if not self._their_turn:
+            self._tell_some()
+        if not self._paused:
+            self._feed.resumeProducing()
+            self._tell_later(TURN)
 
     def pauseProducing(self) -> None:
         self._paused = True
@@ -96,6 +111,10 @@ class Outflow:
 
     def stopProducing(self) -> None:
         self._messages = None
+        self._told.clear()
+        if self._moment is not None:
+            self._moment.cancel()
+            self._moment = None
         self._feed.stop()
 
     def _go_on(self) -> None:
@@ -106,10 +125,22 @@ class Outflow:
             else:
                 self._messages = None
                 self._feed.start()
-                self._go_on_telling()
+                self._tell_later()
 
-    def _go_on_telling(self) -> None:
-        while self._told and self._messages is None and not self._paused and not self._conn.ended:
+    def _tell_some(self) -> None:
+        sent = 0
+        while self._told and sent < SHARE and self._messages is None and not self._paused:
             published = self._told.popleft()
             self._kept -= len(published)
+            sent += len(published)
             self._conn.send(PUBLISH, published)
+        self._tell_later()
+
+    def _tell_later(self, seconds: float = MOMENT) -> None:
+        """When the log has had its turn; while the follower takes nothing, when it does again."""
+        if self._told and self._moment is None and self._messages is None and not self._paused:
+            self._moment = self._clock.callLater(seconds, self._moment_over)
+
+    def _moment_over(self) -> None:
+        self._moment = None
+        self._tell_some()

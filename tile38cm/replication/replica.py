@@ -280,6 +280,8 @@ class Replica:
                 self._intake.turn(session.at)
         else:
             raise BadMessage(f"the leader said {words[0][:20]!r}")
+        if self._intake.full:
+            session.conn.pause(True)
 
     def _take(self, session: Session, data: Data) -> None:
         if session.at != Position(data.epoch, data.start):
@@ -295,8 +297,6 @@ class Replica:
             self._match(session, data)
             return
         self._intake.take(data)
-        if self._intake.full:
-            session.conn.pause(True)
 
     def _late(self) -> bool:
         """Whether what comes is so old that objects may have expired here which the leader kept alive.

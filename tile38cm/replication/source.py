@@ -198,7 +198,7 @@ class Source:
         conn.send(*Resume(decision.begin, decision.length(end)).words())
         labels = Labels(decision)
         feed = LogFeed(self._local, self._clock, decision.log_from, _Sink(self, follower, labels))
-        follower.out = Outflow(conn, earlier(decision, self._backlog, labels), feed)
+        follower.out = Outflow(conn, earlier(decision, self._backlog, labels), feed, self._clock)
         follower.out.start()
 
     def _receive(self, follower: _Follower, message: list[bytes]) -> None:

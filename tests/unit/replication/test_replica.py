@@ -16,7 +16,7 @@ from tests.unit.replication.minitile38 import command
 from tile38cm.model import Position
 from tile38cm.peers.connection import PeerConnection, PeerError
 from tile38cm.peers.dial import PeerDialer
-from tile38cm.peers.messages import OVER, Data, Resume
+from tile38cm.peers.messages import OVER, PUBLISH, Data, Resume
 from tile38cm.replication.backlog import Backlog
 from tile38cm.replication.contact import Contact
 from tile38cm.replication.history import EMPTY
@@ -84,6 +84,10 @@ class SlowIntake:
     async def detach(self) -> None:
         self.attached = False
 
+    def publish(self, payload: bytes) -> None:
+        """Tile38 takes nothing of it."""
+        self.full = True
+
     async def stop(self) -> None:
         """Nothing is there."""
 
@@ -141,6 +145,14 @@ class HeldTests(ReplicaCase):
         self.assertEqual(self.intake.taken, [])
         self.intake.attaching.callback(None)
         self.assertEqual((self.intake.taken, self.replica.stage), (pieces, Stage.FOLLOWING))
+
+    def test_messages(self) -> None:
+        """Messages that its Tile38 does not take keep it from reading more, as data does."""
+        self.intake.attaching.callback(None)
+        (end,) = self.leader.ends
+        self.assertEqual(end.producerState, "producing")
+        self.leader.conns[0].dataReceived(command(PUBLISH, command("PUBLISH", "news", "one")))
+        self.assertEqual(end.producerState, "paused")
 
     def test_held_rubbish(self) -> None:
         """Rubbish among it ends the connection, and the next one begins."""

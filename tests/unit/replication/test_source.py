@@ -309,6 +309,7 @@ class SourceTests(SynchronousTestCase):
         self.way.settle()
         self.assertEqual((slow.said(), gone.said()), ([], []))
         slow.end.producer.resumeProducing()
+        self.way.wait(0.1)
         self.assertEqual(slow.said(), [[PUBLISH, command("PUBLISH", "news", "one")]])
         self.server.cut()
         self.way.wait(1)
