@@ -19,8 +19,10 @@ then costs nothing more.
 
 For the same reason what a server is sent may wait a few turns for company, as
 long as there is something to do here: a server that is woken up for each ten
-reads spends half of its time with that.  And protocols of which there are
-many may take together what came for them in a turn: see L{gather}.
+reads spends half of its time with that.  And what came in a turn for many
+connections may be taken together, see L{gather}; of these nothing is touched
+but the number of the descriptor: with hundreds of them it is the objects that
+are in no cache that take the time.
 """
 
 from __future__ import annotations
@@ -28,13 +30,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 from operator import length_hint
-from os import sched_yield
+from os import read, sched_yield
 from select import EPOLLIN
 from time import monotonic
 from typing import Any
 
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
+from twisted.internet.protocol import Protocol
 from twisted.internet.tcp import Client, Server
 from twisted.logger import Logger
 
@@ -49,7 +52,9 @@ COMPANY = 4
 LOOK = 200e-6
 #: Waits in a row that have to be shorter than that before it is worth it.
 SHORT_WAITS = 8
-#: What takes protocols, and the bytes that came for each.
+#: Bytes read at once of a connection that has joined; as many as Twisted reads.
+AT_MOST = 64 * 1024
+#: What takes who has joined, and the bytes that came for each.
 Take = Callable[[Iterator[tuple[Any, bytes]]], None]
 _TCP: frozenset[object] = frozenset((Client, Server))
 
@@ -77,17 +82,40 @@ def later(reactor: Any) -> Callable[[Callable[[], None]], object]:
     return partial(reactor.callLater, 0) if turns is None else turns.later
 
 
-def gather(reactor: Any, kind: type, take: Take) -> None:
+def gather(reactor: Any, take: Take) -> None:
     """
-    Have all that comes in a turn for protocols of one class taken together, if a reactor's turns are these.
+    Have all that comes in a turn for connections that L{join} taken together, if a reactor's turns are these.
 
-    @param take: called instead of C{dataReceived} with pairs of protocol and bytes, at most one of each
-        protocol, which may have been lost meanwhile.  What it raises is the end of the connection whose
-        pair it took last, and it is called again with the rest.
+    @param take: called instead of each C{dataReceived} with pairs of who has joined and bytes, at most one
+        of each connection, which may have been lost meanwhile.  What it raises is the end of the
+        connection whose pair it took last, and it is called again with the rest.
     """
     turns = _turns_of(reactor)
     if turns is not None:
-        turns.gather(kind, take)
+        turns.take = take
+
+
+def join(reactor: Any, protocol: Protocol, who: object) -> int:
+    """
+    Have what comes for a protocol taken together with what comes for others: at its C{connectionMade}.
+
+    @param who: what C{take} knows it by; nothing else about it is touched when something comes.
+    @return: the descriptor, for L{leave}; -1 if this cannot be.
+    """
+    turns = _turns_of(reactor)
+    connection: Any = protocol.transport
+    if turns is None or turns.take is None or connection.__class__ not in _TCP:
+        return -1
+    if connection.protocol is not protocol:
+        return -1  # somebody stands between, and wants to see the bytes
+    return turns.join(connection, who)
+
+
+def leave(reactor: Any, descriptor: int) -> None:
+    """The connection is lost: at its C{connectionLost}, before another one gets the descriptor."""
+    turns = _turns_of(reactor)
+    if turns is not None:
+        turns.leave(descriptor)
 
 
 def _turns_of(reactor: Any) -> Turns | None:
@@ -113,9 +141,10 @@ class Turns:
         self._patient: list[Callable[[], None]] = []
         self.later = self._patient.append
         self._turns_patient = 0
-        #: What came in this turn for protocols that take it together, by their class, and what takes it.
-        self._groups: dict[type, list[tuple[Any, bytes]]] = {}
-        self._takes: dict[type, Take] = {}
+        #: Whose bytes are taken together, and their connections, by descriptor; what takes the bytes.
+        self._joined: dict[int, object] = {}
+        self._connections: dict[int, Any] = {}
+        self.take: Take | None = None
         self._now = now
         #: How many waits in a row were short.
         self._short_waits = 0
@@ -149,8 +178,22 @@ class Turns:
             events = self._wait(-1 if timeout is None else timeout, min(len(selectables), AT_ONCE))
         except InterruptedError:
             return False
-        groups = self._groups
+        joined = self._joined
+        came: list[tuple[Any, bytes]] = []
         for fd, event in events:
+            if event == EPOLLIN and fd in joined:
+                try:
+                    data = read(fd, AT_MOST)
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    self._lost(fd, CONNECTION_LOST)
+                    continue
+                if data:
+                    came.append((joined[fd], data))
+                else:
+                    self._lost(fd, CONNECTION_DONE)
+                continue
             selectable: Any = selectables.get(fd)
             if selectable is None:
                 # What came before in this turn has closed it.
@@ -170,11 +213,7 @@ class Turns:
                         why = CONNECTION_LOST
                     else:
                         if data:
-                            protocol = selectable.protocol
-                            if protocol.__class__ in groups:
-                                groups[protocol.__class__].append((protocol, data))
-                            else:
-                                protocol.dataReceived(data)
+                            selectable.protocol.dataReceived(data)
                         else:
                             why = CONNECTION_DONE
                 else:
@@ -184,9 +223,8 @@ class Turns:
                 why = error
             if why:
                 self._apart(self._reactor._disconnectSelectable, selectable, why, True)
-        for kind, group in groups.items():
-            if group:
-                self._hand_over(kind)
+        if came and self.take is not None:
+            self._hand_over(self.take, came)
         if self._patient:
             self._turns_patient += 1
             if not events or self._turns_patient > COMPANY:
@@ -197,22 +235,32 @@ class Turns:
             self._end()
         return bool(events)
 
-    def gather(self, kind: type, take: Take) -> None:
+    def join(self, connection: Any, who: object) -> int:
         """See the function."""
-        self._groups.setdefault(kind, [])
-        self._takes[kind] = take
+        descriptor: int = connection.fileno()
+        self._joined[descriptor], self._connections[descriptor] = who, connection
+        return descriptor
 
-    def _hand_over(self, kind: type) -> None:
-        """What came in this turn for one class of protocols; who fails at it fails alone."""
-        found, self._groups[kind] = self._groups[kind], []
-        take, rest = self._takes[kind], iter(found)
+    def leave(self, descriptor: int) -> None:
+        """See the function."""
+        self._joined.pop(descriptor, None)
+        self._connections.pop(descriptor, None)
+
+    def _hand_over(self, take: Take, came: list[tuple[Any, bytes]]) -> None:
+        """What came in this turn; who fails at it fails alone."""
+        rest = iter(came)
         while length_hint(rest):
             try:
                 take(rest)
             except BaseException as error:
                 _log.failure("what a connection brought could not be dealt with")
-                protocol, _ = found[-1 - length_hint(rest)]
-                self._apart(self._reactor._disconnectSelectable, protocol.transport, error, True)
+                failed = came[-1 - length_hint(rest)][0]
+                for fd in [fd for fd, who in self._joined.items() if who is failed]:
+                    self._lost(fd, error)
+
+    def _lost(self, fd: int, why: object) -> None:
+        """The end of a connection that has joined."""
+        self._apart(self._reactor._disconnectSelectable, self._connections[fd], why, True)
 
     def _apart(self, what: Callable[..., object], *about: object) -> None:
         """Do what may end a connection: if that fails, others must not lose what came for them."""

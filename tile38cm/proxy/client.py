@@ -21,12 +21,14 @@ from tile38cm.proxy.conversation import Conversation
 from tile38cm.proxy.errands import Errands
 from tile38cm.proxy.exchange import Exchange, State
 from tile38cm.proxy.limits import FREE, HoldBudget
+from tile38cm.proxy.line import NO_WAY
 from tile38cm.proxy.live import Stream
 from tile38cm.proxy.partners import Wire
 from tile38cm.proxy.session import Login, Session
 from tile38cm.proxy.sides import Side
 from tile38cm.proxy.upstream import Upstream
 from tile38cm.sending import sender
+from tile38cm.turns import join, leave
 from tile38cm.wire.commands import Class, Command, classify
 from tile38cm.wire.forms import RESP, Form
 from tile38cm.wire.live import Talk
@@ -88,6 +90,8 @@ class Client(Protocol):
         limits = side.limits
         self._parser = RequestParser(limits.max_request, limits.max_args)
         self._conversation: Conversation | None = None
+        #: Of the connection, if it is read together with others; and where replies go as they are.
+        self._descriptor = self._way = NO_WAY
         self._stream: Stream | None = None
         #: Requests for another side.
         self._errands: Errands | None = None
@@ -116,9 +120,8 @@ class Client(Protocol):
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
         self.badge.address = _written(self.transport.getPeer())
-        self._send = sender(self.transport)
-        #: Replies for the client.
-        self.deliver = self._send
+        self._send = self._write = sender(self.transport)
+        self._descriptor = self._way = self.line.way = join(self._side.clock, self, self.line)
         self.transport.registerProducer(self, True)
 
     def dataReceived(self, data: bytes) -> None:
@@ -147,6 +150,10 @@ class Client(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Forget everything about this client."""
+        # First of all: another connection may get the descriptor.
+        leave(self._side.clock, self._descriptor)
+        if self._conversation is not None:
+            self._no_way()
         self._closing = self._lost = True
         self._plain = False
         if self._errands is not None:
@@ -203,6 +210,10 @@ class Client(Protocol):
 
     # -- Port
 
+    def deliver(self, data: bytes) -> None:
+        """Replies for the client; as long as all are taken at once, the next may go without this."""
+        self.line.way = self._way if self._write(data) else NO_WAY
+
     def regulate(self, read: bool) -> None:
         """Whether to read from the client."""
         if not self._closing:
@@ -213,6 +224,7 @@ class Client(Protocol):
         if not self._closing:
             self._closing = True
             self._plain, self.line.express = False, None
+            self._no_way()
             # TLS ends with what the client says to that.
             self.transport.resumeProducing()
             self.transport.unregisterProducer()
@@ -222,6 +234,7 @@ class Client(Protocol):
         """End the connection; the client has a part of a reply that will never be whole."""
         self._closing = True
         self._plain, self.line.express = False, None
+        self._no_way()
         self.transport.abortConnection()
 
     def go_on(self) -> None:
@@ -257,6 +270,10 @@ class Client(Protocol):
         self.transport.resumeProducing()
 
     # -- inside
+
+    def _no_way(self) -> None:
+        """From now on replies go to the transport, which knows what becomes of them."""
+        self._way = self.line.way = NO_WAY
 
     def _take_room(self, conversation: Conversation) -> None:
         """Take as much of the room for all clients as this one needs now; end it if there is too little."""
@@ -328,7 +345,10 @@ class Client(Protocol):
     def _speak(self, form: Form) -> None:
         """What all replies from now on are written in; none is due."""
         send, nulls = self._send, Nulls()
-        self.deliver = send if form is RESP else lambda replies: send(nulls.replaced(replies))
+        plain = form is RESP
+        self._write = send if plain else lambda replies: send(nulls.replaced(replies))
+        self._way = self._descriptor if plain else NO_WAY
+        self.line.way = NO_WAY  # until C{deliver} says more
 
     def _no_request(self, conversation: Conversation, event: Malformed | Answered) -> None:
         """What cannot be read ends the connection, after the replies that are due."""

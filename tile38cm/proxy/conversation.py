@@ -43,7 +43,7 @@ class Conversation:
         self._side = side
         self._port = port
         self._from_peer = from_peer
-        self._line = self.line = Line(side, self)
+        self._line = self.line = Line(side, self, port)
         self._link = Link(side, self, from_peer)
         max_heavy = side.limits.max_heavy * (PEER_CLIENTS if from_peer else 1)
         self._passage = Passage(self._line, self._link, max_heavy)
@@ -84,7 +84,7 @@ class Conversation:
         if self._spent:
             line.turn_away(exchange)
             return
-        exchange.asker, exchange.mode = self, self._next_output
+        exchange.asker, exchange.mode = line, self._next_output
         if self._passage.large and exchange.heavy:
             exchange.weight = APART
         line.held.append(exchange)
@@ -101,14 +101,15 @@ class Conversation:
         side, passage = self._side, self._passage
         stopped = self._client_full or self._spent or side.draining
         upstream = None if stopped else passage.way(bundle, self._next_output)
-        packet = Packet.of_bundle(bundle, side.clock.seconds(), self, self._next_output, passage.weight)
+        line, mode = self._line, self._next_output
+        packet = Packet.of_bundle(bundle, side.clock.seconds(), line, mode, passage.weight)
         if upstream is None:
             packet.state = State.HELD
             for single in packet.singles():
                 self.ask(single)
             self.proceed()
             return
-        line, count, limits = self._line, packet.count, side.limits
+        count, limits = packet.count, side.limits
         line.queue.append(packet)
         line.heavy += packet.heavy
         line.asked += count
@@ -119,7 +120,7 @@ class Conversation:
             self._regulate()
         # Before it is sent: it may be given back at once, and all be different then.
         line.express = upstream if self._reading and not self._waits else None
-        line.weight, line.mode = passage.weight, self._next_output
+        line.weight, line.mode = passage.weight, mode
         upstream.submit(packet)
 
     def answer(self, exchange: Exchange) -> None:
@@ -225,30 +226,7 @@ class Conversation:
         self._line.lose()
         self.proceed()
 
-    # -- from the connection in use
-
-    def landed(self, exchange: Exchange, reply: bytes) -> bool:
-        """Release it at once, if it is the first of its client and nothing special; see L{Asker.landed}."""
-        line = self._line
-        queue = line.queue
-        if exchange.state is not _SENT or not exchange.bundled or queue[0] is not exchange:
-            return False
-        if len(reply) > LARGE_REPLY or (exchange.batch is None and (exchange.begun or line.word in reply)):
-            return False
-        queue.popleft()
-        count = exchange.count
-        line.side.in_flight -= count
-        if not queue:
-            line.asked = line.kept = line.heavy = 0
-        else:
-            line.asked -= count
-            line.kept -= len(exchange.raw)
-            line.heavy -= exchange.heavy
-        self._port.deliver(reply)
-        if queue or line.express is None:
-            line.side.landed(0)
-            self.proceed()
-        return True
+    # -- from the line: what came from the connection in use
 
     def replied(self, exchange: Exchange, reply: bytes) -> None:
         """Keep the reply for its turn."""
@@ -277,17 +255,6 @@ class Conversation:
         apart = passage.weight == APART and exchange is not passage.live
         if apart and exchange.state is _SENT and exchange is self._line.queue[0] and exchange.form is RESP:
             self._flow.comes(exchange, part, Conversation)
-
-    def partly_replied(self, exchange: Exchange, replies: bytes) -> None:
-        """What is here of a bundle's replies; the connection is lost, and they are judged then."""
-        if exchange.state is State.SENT:
-            exchange.reply = replies
-            self._line.kept += len(replies)
-
-    def not_sent(self, exchange: Exchange) -> None:
-        """It is held again, in its place."""
-        if exchange.state is State.SENT:
-            self._line.not_sent(exchange)
 
     def turned(self, verdict: Verdict | None) -> None:
         """This turn's replies are all here."""

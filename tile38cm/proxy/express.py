@@ -6,33 +6,23 @@ L{Client.dataReceived} and all behind it would do, where nothing is in the way;
 else it leaves it to them.  The less it touches the better: with some hundred
 clients, and a server that works on the same processor, hardly anything that a
 request needs is in a cache when it comes, and then each step costs four times
-what it costs by itself.
+what it costs by itself.  So both a request and its reply get by with the
+client's L{Line}: neither the connection nor the conversation is looked at, and
+the socket is known by its number.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
 
 from tile38cm.proxy.exchange import Packet
 from tile38cm.proxy.line import Line
 from tile38cm.wire.bundles import plain_request
 
 
-class Talker(Protocol):
-    """A client."""
-
-    #: What it asked.
-    line: Line
-
-    def dataReceived(self, data: bytes) -> None:
-        """Do all that is to be done about these bytes."""
-
-
-def take(arrivals: Iterable[tuple[Talker, bytes]]) -> None:
-    """What clients sent, of each what came at once."""
-    for client, data in arrivals:
-        line = client.line
+def take(arrivals: Iterable[tuple[Line, bytes]]) -> None:
+    """What clients sent, each known by its line, of each what came at once."""
+    for line, data in arrivals:
         lane = line.express
         if (
             lane is None
@@ -42,11 +32,11 @@ def take(arrivals: Iterable[tuple[Talker, bytes]]) -> None:
             or known[2] != line.weight
             or (known[0] and not line.side.writes)
         ):
-            client.dataReceived(data)
+            line.port.dataReceived(data)
             continue
         leader, heavy, weight = known
         side = line.side
-        packet = Packet(data, leader, side.clock.seconds(), line.asker, line.mode)
+        packet = Packet(data, leader, side.clock.seconds(), line, line.mode)
         if weight:
             packet.weight, packet.heavy = weight, heavy
             line.heavy = heavy

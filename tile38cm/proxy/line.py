@@ -10,10 +10,21 @@ been.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from os import write
+from typing import Protocol
 
-from tile38cm.proxy.exchange import LOST_TOO_OFTEN, PERHAPS, UNCERTAIN, Asker, Exchange, State
+from tile38cm.proxy.exchange import (
+    LARGE_REPLY,
+    LOST_TOO_OFTEN,
+    PERHAPS,
+    UNCERTAIN,
+    Exchange,
+    State,
+    Verdict,
+)
 from tile38cm.proxy.hold import Held
+from tile38cm.proxy.port import Port
 from tile38cm.proxy.sides import Side
 from tile38cm.proxy.upstream import Upstream
 from tile38cm.wire.replies import not_executed
@@ -22,6 +33,23 @@ from tile38cm.wire.resp import Output
 #: How often a request may be sent again after it was lost with its server: one that
 #: kills its server must not kill them all.
 MAX_LOSSES = 4
+#: Nowhere, as C{way}.
+NO_WAY = -1
+#: Looked up for each reply; as an attribute of the class it costs four times as much.
+_SENT = State.SENT
+
+
+class Whole(Protocol):
+    """What a line is a part of: its conversation."""
+
+    def replied(self, exchange: Exchange, reply: bytes) -> None:
+        """See L{Asker.replied}."""
+
+    def turned(self, verdict: Verdict | None) -> None:
+        """See L{Asker.turned}."""
+
+    def flows(self, exchange: Exchange, part: Callable[[], bytes]) -> None:
+        """See L{Asker.flows}."""
 
 
 class Line:
@@ -30,26 +58,34 @@ class Line:
 
     C{asked} counts requests, C{kept} the bytes of requests and replies,
     C{heavy} the requests under way that may be answered with megabytes.
+
+    It is the L{Asker} of its requests, so that nearly all replies find here
+    all that they need; see L{tile38cm.proxy.express}.
     """
 
     __slots__ = (
         "asked",
-        "asker",
         "express",
         "heard",
         "heavy",
         "held",
         "kept",
         "mode",
+        "port",
         "queue",
         "side",
+        "way",
         "weight",
+        "whole",
         "word",
     )
 
-    def __init__(self, side: Side, asker: Asker) -> None:
+    def __init__(self, side: Side, whole: Whole, port: Port) -> None:
         self.side = side
-        self.asker = asker
+        self.whole = whole
+        self.port = port
+        #: The descriptor that takes replies as they are while nothing stands before them: the port's to say.
+        self.way = NO_WAY
         #: Something came from the client since this was cleared.
         self.heard = False
         #: Where a plain request of C{weight} may go while nothing else is under way; any event but
@@ -63,6 +99,60 @@ class Line:
         self.asked = 0
         self.kept = 0
         self.heavy = 0
+
+    # -- Asker
+
+    def landed(self, exchange: Exchange, reply: bytes) -> bool:
+        """Release it at once, if it is the first of its client and nothing special; see L{Asker.landed}."""
+        queue = self.queue
+        if exchange.state is not _SENT or not exchange.bundled or queue[0] is not exchange:
+            return False
+        if len(reply) > LARGE_REPLY or (exchange.batch is None and (exchange.begun or self.word in reply)):
+            return False
+        queue.popleft()
+        count = exchange.count
+        self.side.in_flight -= count
+        if not queue:
+            self.asked = self.kept = self.heavy = 0
+        else:
+            self.asked -= count
+            self.kept -= len(exchange.raw)
+            self.heavy -= exchange.heavy
+        sent = 0
+        if self.way >= 0:
+            try:
+                sent = write(self.way, reply)
+            except OSError:
+                sent = 0  # full, or broken: the port finds out which
+        if sent < len(reply):
+            self.port.deliver(reply[sent:])
+        if queue or self.express is None:
+            self.side.landed(0)
+            self.whole.turned(None)
+        return True
+
+    def replied(self, exchange: Exchange, reply: bytes) -> None:
+        """See L{Asker.replied}."""
+        self.whole.replied(exchange, reply)
+
+    def turned(self, verdict: Verdict | None) -> None:
+        """See L{Asker.turned}."""
+        self.whole.turned(verdict)
+
+    def flows(self, exchange: Exchange, part: Callable[[], bytes]) -> None:
+        """See L{Asker.flows}."""
+        self.whole.flows(exchange, part)
+
+    def partly_replied(self, exchange: Exchange, replies: bytes) -> None:
+        """To some of a bundle's requests: the connection is lost, and they are judged then."""
+        if exchange.state is _SENT:
+            exchange.reply = replies
+            self.kept += len(replies)
+
+    def not_sent(self, exchange: Exchange) -> None:
+        """It is held again, in its place."""
+        if exchange.state is _SENT:
+            self.put_back(exchange)
 
     # -- the usual way
 
@@ -89,14 +179,14 @@ class Line:
         exchange = self.queue.popleft()
         self.asked -= exchange.count
         self.kept -= len(exchange.raw) + len(exchange.reply)
-        self.landed(exchange)
+        self.ended(exchange)
         if exchange.begun:
             now = self.side.clock.seconds()
             for other in self.queue:
                 other.arrived = now  # until then they waited for the client's own pace
         return exchange
 
-    def landed(self, exchange: Exchange) -> None:
+    def ended(self, exchange: Exchange) -> None:
         """It is under way no more, if it was."""
         if exchange.state is State.SENT or exchange.state is State.ANSWERED:
             self.heavy -= exchange.heavy
@@ -127,16 +217,16 @@ class Line:
     def clear(self) -> None:
         """The client is gone: nothing is heard of its requests any more."""
         for exchange in self.queue:
-            self.landed(exchange)
+            self.ended(exchange)
             exchange.state = State.SETTLED
         self.queue.clear()
         self.held.clear()
 
     # -- what could not be sent after all, or was lost
 
-    def not_sent(self, exchange: Exchange) -> None:
-        """It is held again, in its place."""
-        self.landed(exchange)
+    def put_back(self, exchange: Exchange) -> None:
+        """Hold it again, in its place."""
+        self.ended(exchange)
         exchange.hold_again()
         self._replace(exchange, self._singles(exchange, State.HELD))
 
@@ -146,7 +236,7 @@ class Line:
             sent = exchange.state is State.SENT or exchange.state is State.ANSWERED
             if sent and not exchange.command.leader:
                 self.kept -= len(exchange.reply)
-                self.not_sent(exchange)
+                self.put_back(exchange)
 
     def lose(self) -> None:
         """The server is gone: judge what was under way; what can be sent again is held, in order."""
@@ -171,7 +261,7 @@ class Line:
             if exchange.reply.startswith(self.word):
                 self._refused(exchange)
             return
-        self.landed(exchange)
+        self.ended(exchange)
         self.kept -= len(exchange.reply)
         if not_executed(exchange.reply):
             exchange.hold_again()
@@ -213,7 +303,7 @@ class Line:
 
     def _give_up(self, exchange: Exchange, problem: str) -> None:
         under_way = exchange.state is not State.HELD
-        self.landed(exchange)
+        self.ended(exchange)
         self.held.forget(exchange)
         self.kept -= len(exchange.reply)
         exchange.doubtful |= under_way and exchange.command.leader
@@ -247,7 +337,7 @@ class Line:
         return bool(refused)
 
     def _refused(self, exchange: Exchange) -> None:
-        self.landed(exchange)
+        self.ended(exchange)
         self.kept -= len(exchange.reply)
         exchange.doubtful |= exchange.reply.rstrip().endswith(PERHAPS)
         exchange.hold_again()

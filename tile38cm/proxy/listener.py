@@ -73,7 +73,7 @@ class Listener(Factory):
 
     def start(self) -> None:
         """Serve: to be called before the port listens."""
-        gather(self.side.clock, Client, take)
+        gather(self.side.clock, take)
         self.side.start()
         if self.beside is not None:
             self.beside.start()

@@ -11,6 +11,9 @@ from tile38cm.proxy.upstream import Upstream
 class Port(Protocol):
     """The client's side of a conversation."""
 
+    def dataReceived(self, data: bytes) -> None:
+        """What the client sent, that needs to be looked at closely."""
+
     def deliver(self, data: bytes) -> None:
         """Replies for the client."""
 
@@ -37,6 +40,9 @@ class Within:
     Requests are given and not read, none of them is a live command or ends a
     connection; the replies, and that one is cut off, are for those who asked.
     """
+
+    def dataReceived(self, data: bytes) -> None:
+        """Nothing is read."""
 
     def regulate(self, read: bool) -> None:
         """Nothing is read; as many requests come as there are."""

@@ -231,7 +231,7 @@ class Caller:
 
     def raw(self, data: bytes) -> None:
         """Send bytes, all that comes in one turn of the reactor."""
-        take(iter([(self.protocol, data)]))
+        take(iter([(self.protocol.line, data)]))
         self.clock.advance(0)
 
     def got(self) -> bytes:

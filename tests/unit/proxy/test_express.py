@@ -11,8 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.unit.proxy.fakes import Bench, Caller, FakeTarget, role
 from tile38cm.proxy.client import Client
 from tile38cm.proxy.exchange import LARGE_REPLY
-from tile38cm.proxy.express import Talker, take
+from tile38cm.proxy.express import take
 from tile38cm.proxy.limits import Limits
+from tile38cm.proxy.line import Line
 from tile38cm.wire.bundles import BundleScanner, plain_request
 from tile38cm.wire.resp import encode_request
 
@@ -27,7 +28,7 @@ RUBBISH = [b"*3\r\n$3\r\nGET\r\n$1\r\nk\r\n", b"$1\r\ni\r\n", b"PING\r\n", b"\r\
 #: What happens beside: the gate, the routes, the side, a client, a server.
 HAPPENINGS = "shut open members epoch elsewhere here drain resume full empty lost gone idle time".split()
 
-Take = Callable[[Iterable[tuple[Talker, bytes]]], None]
+Take = Callable[[Iterable[tuple[Line, bytes]]], None]
 
 
 def packet(text: str) -> bytes:
@@ -35,10 +36,10 @@ def packet(text: str) -> bytes:
     return b"".join(encode_request(one.encode().split()) for one in text.split("\n"))
 
 
-def at_length(arrivals: Iterable[tuple[Talker, bytes]]) -> None:
+def at_length(arrivals: Iterable[tuple[Line, bytes]]) -> None:
     """The long way."""
-    for client, data in arrivals:
-        client.dataReceived(data)
+    for line, data in arrivals:
+        line.port.dataReceived(data)
 
 
 def answer(args: list[bytes]) -> bytes:
@@ -73,7 +74,7 @@ class World:
 
     def say(self, packets: list[tuple[int, bytes]]) -> None:
         """Some clients say something in one turn, each at most once."""
-        pairs = [(self.callers[who].protocol, data) for who, data in dict(packets).items()]
+        pairs = [(self.callers[who].protocol.line, data) for who, data in dict(packets).items()]
         self.way(iter(pairs))
         self.bench.clock.advance(0)
 
@@ -193,7 +194,7 @@ class ExpressTests(SynchronousTestCase):
     def test_short(self) -> None:
         """One plain request after the other, of many clients at once: all in one piece with one offset."""
         data = encode_request(SET.encode().split())
-        together = [(caller.protocol, data) for caller in self.callers]
+        together = [(caller.protocol.line, data) for caller in self.callers]
         take(together)
         self.bench.clock.advance(0)
         # Who was alone until now waits for nobody.
