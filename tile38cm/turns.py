@@ -186,7 +186,7 @@ class Turns:
                     data = read(fd, AT_MOST)
                 except BlockingIOError:
                     continue
-                except OSError:
+                except (OSError, MemoryError):
                     self._lost(fd, CONNECTION_LOST)
                     continue
                 if data:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -481,6 +482,23 @@ class GatherTests(ReactorTests):
         self.turn()
         self.assertEqual(successor.descriptor, victim.descriptor)
         self.assertEqual((victim.data, successor.data, successor.lost), (b"", b"", None))
+
+    def test_no_memory(self) -> None:
+        """One whose bytes find no room is lost; what came for the others of the same turn is not."""
+        gather(self.reactor, at_length)
+        protocols = [self.gathered() for _ in range(3)]
+        for protocol in protocols:
+            self.connection(protocol)[1].sendall(b"x")
+
+        def read(descriptor: int, most: int) -> bytes:
+            if descriptor == protocols[1].descriptor:
+                raise MemoryError
+            return os.read(descriptor, most)
+
+        self.patch(turns, "read", read)
+        self.turn()
+        self.assertEqual([protocol.data for protocol in protocols], [b"x", b"", b"x"])
+        self.assertEqual([protocol.lost for protocol in protocols], [None, ConnectionLost, None])
 
     def test_somebody_between(self) -> None:
         """One whose bytes come by way of another protocol does not join."""
