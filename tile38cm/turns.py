@@ -54,6 +54,8 @@ LOOK = 200e-6
 SHORT_WAITS = 8
 #: Bytes read at once of a connection that has joined; as many as Twisted reads.
 AT_MOST = 64 * 1024
+#: The descriptor of no connection.
+NO_DESCRIPTOR = -1
 #: What takes who has joined, and the bytes that came for each.
 Take = Callable[[Iterator[tuple[Any, bytes]]], None]
 _TCP: frozenset[object] = frozenset((Client, Server))
@@ -100,14 +102,14 @@ def join(reactor: Any, protocol: Protocol, who: object) -> int:
     Have what comes for a protocol taken together with what comes for others: at its C{connectionMade}.
 
     @param who: what C{take} knows it by; nothing else about it is touched when something comes.
-    @return: the descriptor, for L{leave}; -1 if this cannot be.
+    @return: the descriptor, for L{leave}; L{NO_DESCRIPTOR} if this cannot be.
     """
     turns = _turns_of(reactor)
     connection: Any = protocol.transport
     if turns is None or turns.take is None or connection.__class__ not in _TCP:
-        return -1
+        return NO_DESCRIPTOR
     if connection.protocol is not protocol:
-        return -1  # somebody stands between, and wants to see the bytes
+        return NO_DESCRIPTOR  # somebody stands between, and wants to see the bytes
     return turns.join(connection, who)
 
 

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from tests.unit.test_turns import ReactorTests, Recorder
 from tile38cm import turns
-from tile38cm.turns import gather, join, leave
+from tile38cm.turns import NO_DESCRIPTOR, gather, join, leave
 
 
 class Gathered(Recorder):
@@ -24,7 +24,7 @@ class Gathered(Recorder):
     def __init__(self, reactor: EPollReactor, on_data: Callable[[bytes], None] = lambda data: None) -> None:
         super().__init__(on_data)
         self.reactor = reactor
-        self.descriptor = -1
+        self.descriptor = NO_DESCRIPTOR
 
     def connectionMade(self) -> None:
         self.descriptor = join(self.reactor, self, self)
@@ -118,26 +118,14 @@ class GatherTests(ReactorTests):
     def test_end(self) -> None:
         """The other end closes: its last bytes come first, then the loss."""
         gather(self.reactor, at_length)
-        protocol = self.gathered()
-        _, theirs = self.connection(protocol)
-        theirs.sendall(b"last")
-        theirs.close()
-        self.turn()
-        self.turn()
-        self.assertEqual((protocol.data, protocol.lost), (b"last", ConnectionDone))
+        self.ends(self.gathered())
 
     def test_reset(self) -> None:
-        """The other end is gone without a farewell, having been sent what it did not read."""
+        """The other end is gone without a farewell."""
         gather(self.reactor, at_length)
-        listener = socket.create_server(("127.0.0.1", 0))
-        self.addCleanup(listener.close)
-        theirs = socket.create_connection(listener.getsockname())
-        ours, _ = listener.accept()
-        ours.setblocking(False)
+        ours, theirs = self.tcp_pair()
         protocol = self.gathered()
-        connection = self.kind(ours, protocol, self.reactor)
-        protocol.makeConnection(connection)
-        connection.startReading()
+        self.connect(protocol, ours)
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         theirs.close()
         self.turn()
@@ -185,7 +173,7 @@ class GatherTests(ReactorTests):
         connection, theirs = self.connection(outer)
         inner = self.gathered()
         inner.makeConnection(connection)
-        self.assertEqual(inner.descriptor, -1)
+        self.assertEqual(inner.descriptor, NO_DESCRIPTOR)
         theirs.sendall(b"x")
         self.turn()
         self.assertEqual((outer.data, inner.data), (b"x", b""))
@@ -195,4 +183,4 @@ class GatherTests(ReactorTests):
         protocol = self.gathered()
         self.connection(protocol)[1].sendall(b"x")
         self.turn()
-        self.assertEqual((protocol.descriptor, protocol.data), (-1, b"x"))
+        self.assertEqual((protocol.descriptor, protocol.data), (NO_DESCRIPTOR, b"x"))

@@ -60,12 +60,33 @@ class ReactorTests(SynchronousTestCase):
     def connection(self, protocol: Protocol) -> tuple[Connection, socket.socket]:
         """A connection of the reactor, and its other end."""
         ours, theirs = socket.socketpair()
-        ours.setblocking(False)
         self.addCleanup(theirs.close)
+        return self.connect(protocol, ours), theirs
+
+    def connect(self, protocol: Protocol, ours: socket.socket) -> Connection:
+        """Give a protocol its connection."""
+        ours.setblocking(False)
         connection = self.kind(ours, protocol, self.reactor)
         protocol.makeConnection(connection)
         connection.startReading()
-        return connection, theirs
+        return connection
+
+    def tcp_pair(self) -> tuple[socket.socket, socket.socket]:
+        """Both ends of a connection that can be reset, and filled; the second waits 5 s at most."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            theirs = socket.create_connection(listener.getsockname(), timeout=5)
+            self.addCleanup(theirs.close)
+            ours, _ = listener.accept()
+        return ours, theirs
+
+    def ends(self, protocol: Recorder) -> None:
+        """The other end sends its last bytes and closes: first they come, then the loss."""
+        _, theirs = self.connection(protocol)
+        theirs.sendall(b"last")
+        theirs.close()
+        self.turn()
+        self.turn()
+        self.assertEqual((protocol.data, protocol.lost), (b"last", ConnectionDone))
 
     def turn(self) -> None:
         """One turn that waits for nothing."""
@@ -97,12 +118,7 @@ class TurnTests(ReactorTests):
     def test_end(self) -> None:
         """The other end closes: its last bytes come first, then the loss."""
         protocol = Recorder()
-        _, theirs = self.connection(protocol)
-        theirs.sendall(b"last")
-        theirs.close()
-        self.turn()
-        self.turn()
-        self.assertEqual((protocol.data, protocol.lost), (b"last", ConnectionDone))
+        self.ends(protocol)
         self.assertEqual(self.reactor.getReaders().count(protocol.transport), 0)
 
     def test_reset(self) -> None:

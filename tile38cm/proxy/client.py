@@ -21,14 +21,13 @@ from tile38cm.proxy.conversation import Conversation
 from tile38cm.proxy.errands import Errands
 from tile38cm.proxy.exchange import Exchange, State
 from tile38cm.proxy.limits import FREE, HoldBudget
-from tile38cm.proxy.line import NO_WAY
 from tile38cm.proxy.live import Stream
 from tile38cm.proxy.partners import Wire
 from tile38cm.proxy.session import Login, Session
 from tile38cm.proxy.sides import Side
 from tile38cm.proxy.upstream import Upstream
 from tile38cm.sending import sender
-from tile38cm.turns import join, leave
+from tile38cm.turns import NO_DESCRIPTOR, join, leave
 from tile38cm.wire.commands import Class, Command, classify
 from tile38cm.wire.forms import RESP, Form
 from tile38cm.wire.live import Talk
@@ -91,7 +90,7 @@ class Client(Protocol):
         self._parser = RequestParser(limits.max_request, limits.max_args)
         self._conversation: Conversation | None = None
         #: Of the connection, if it is read together with others; and where replies go as they are.
-        self._descriptor = self._way = NO_WAY
+        self._descriptor = self._way = NO_DESCRIPTOR
         self._stream: Stream | None = None
         #: Requests for another side.
         self._errands: Errands | None = None
@@ -153,7 +152,7 @@ class Client(Protocol):
         # First of all: another connection may get the descriptor.
         leave(self._side.clock, self._descriptor)
         if self._conversation is not None:
-            self._no_way()
+            self._slow_down()
         self._closing = self._lost = True
         self._plain = False
         if self._errands is not None:
@@ -212,7 +211,7 @@ class Client(Protocol):
 
     def deliver(self, data: bytes) -> None:
         """Replies for the client; as long as all are taken at once, the next may go without this."""
-        self.line.way = self._way if self._write(data) else NO_WAY
+        self.line.way = self._way if self._write(data) else NO_DESCRIPTOR
 
     def regulate(self, read: bool) -> None:
         """Whether to read from the client."""
@@ -223,8 +222,7 @@ class Client(Protocol):
         """Close once all is sent; a transport waits for its producer first."""
         if not self._closing:
             self._closing = True
-            self._plain, self.line.express = False, None
-            self._no_way()
+            self._slow_down()
             # TLS ends with what the client says to that.
             self.transport.resumeProducing()
             self.transport.unregisterProducer()
@@ -233,8 +231,7 @@ class Client(Protocol):
     def cut(self) -> None:
         """End the connection; the client has a part of a reply that will never be whole."""
         self._closing = True
-        self._plain, self.line.express = False, None
-        self._no_way()
+        self._slow_down()
         self.transport.abortConnection()
 
     def go_on(self) -> None:
@@ -271,9 +268,10 @@ class Client(Protocol):
 
     # -- inside
 
-    def _no_way(self) -> None:
-        """From now on replies go to the transport, which knows what becomes of them."""
-        self._way = self.line.way = NO_WAY
+    def _slow_down(self) -> None:
+        """From now on no short way is taken: each packet is looked at, each reply is the transport's."""
+        self._plain, self.line.express = False, None
+        self._way = self.line.way = NO_DESCRIPTOR
 
     def _take_room(self, conversation: Conversation) -> None:
         """Take as much of the room for all clients as this one needs now; end it if there is too little."""
@@ -347,8 +345,8 @@ class Client(Protocol):
         send, nulls = self._send, Nulls()
         plain = form is RESP
         self._write = send if plain else lambda replies: send(nulls.replaced(replies))
-        self._way = self._descriptor if plain else NO_WAY
-        self.line.way = NO_WAY  # until C{deliver} says more
+        self._way = self._descriptor if plain else NO_DESCRIPTOR
+        self.line.way = NO_DESCRIPTOR  # until C{deliver} says more
 
     def _no_request(self, conversation: Conversation, event: Malformed | Answered) -> None:
         """What cannot be read ends the connection, after the replies that are due."""

@@ -27,14 +27,13 @@ from tile38cm.proxy.hold import Held
 from tile38cm.proxy.port import Port
 from tile38cm.proxy.sides import Side
 from tile38cm.proxy.upstream import Upstream
+from tile38cm.turns import NO_DESCRIPTOR
 from tile38cm.wire.replies import not_executed
 from tile38cm.wire.resp import Output
 
 #: How often a request may be sent again after it was lost with its server: one that
 #: kills its server must not kill them all.
 MAX_LOSSES = 4
-#: Nowhere, as C{way}.
-NO_WAY = -1
 #: Looked up for each reply; as an attribute of the class it costs four times as much.
 _SENT = State.SENT
 
@@ -85,7 +84,7 @@ class Line:
         self.whole = whole
         self.port = port
         #: The descriptor that takes replies as they are while nothing stands before them: the port's to say.
-        self.way = NO_WAY
+        self.way = NO_DESCRIPTOR
         #: Something came from the client since this was cleared.
         self.heard = False
         #: Where a plain request of C{weight} may go while nothing else is under way; any event but

@@ -5,17 +5,15 @@ from __future__ import annotations
 import socket
 import struct
 
-from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.error import ConnectionDone
-from twisted.internet.tcp import Server
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase
 
 from tests.unit.proxy.fakes import Bench, role
+from tests.unit.test_turns import ReactorTests
 from tile38cm.proxy import client
 from tile38cm.proxy.client import Client
 from tile38cm.proxy.express import take
-from tile38cm.proxy.line import NO_WAY
+from tile38cm.turns import NO_DESCRIPTOR
 from tile38cm.wire.resp import encode_request
 
 OK = b"+OK\r\n"
@@ -24,19 +22,13 @@ SMALL = b"$1\r\nx\r\n"
 VALUE = b"$60000\r\n%b\r\n" % (b"x" * 60000)
 
 
-class WayTests(SynchronousTestCase):
+class WayTests(ReactorTests):
     """A client at the other end of a real connection"""
 
     def setUp(self) -> None:
+        super().setUp()
         self.bench = Bench()
-        self.reactor = EPollReactor()
-        self.addCleanup(self.release)
-        listener = socket.create_server(("127.0.0.1", 0))
-        self.addCleanup(listener.close)
-        self.theirs = socket.create_connection(listener.getsockname(), timeout=5)
-        self.addCleanup(self.theirs.close)
-        ours, _ = listener.accept()
-        ours.setblocking(False)
+        ours, self.theirs = self.tcp_pair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 * 1024)
         self.descriptor = ours.fileno()
         self.left: list[int] = []
@@ -45,20 +37,12 @@ class WayTests(SynchronousTestCase):
         protocol = self.bench.listener.buildProtocol(None)
         assert isinstance(protocol, Client)
         self.protocol = protocol
-        transport = Server(ours, protocol, ("127.0.0.1", 1), None, 0, self.reactor)  # type: ignore[arg-type]
-        protocol.makeConnection(transport)
+        self.connect(protocol, ours)
         self.line = protocol.line
         for _ in range(2):
             # The first request ever is looked at closely.
             self.ask("SET k i POINT 1 2", OK)
         self.assertEqual(self.read(2 * len(OK)), OK * 2)
-
-    def release(self) -> None:
-        """The descriptors that the reactor itself has."""
-        for descriptor in self.reactor.removeAll():
-            descriptor.connectionLost(Failure(ConnectionDone()))
-        self.reactor._poller.close()
-        self.reactor.waker.connectionLost(Failure(ConnectionDone()))
 
     def ask(self, text: str, reply: bytes) -> None:
         """One request, answered by the server."""
@@ -70,7 +54,7 @@ class WayTests(SynchronousTestCase):
         """So many bytes at the client's end, whatever has to be sent for them meanwhile."""
         found = b""
         while len(found) < size:
-            self.reactor.doIteration(0)
+            self.turn()
             found += self.theirs.recv(size - len(found))
         return found
 
@@ -92,7 +76,7 @@ class WayTests(SynchronousTestCase):
     def test_full(self) -> None:
         """What the socket did not take stands before all that comes later, and none of it is lost."""
         count = self.fill()
-        self.assertEqual(self.line.way, NO_WAY)
+        self.assertEqual(self.line.way, NO_DESCRIPTOR)
         self.ask("GET k i", SMALL)
         expected = VALUE * count + SMALL
         self.assertEqual(self.read(len(expected)), expected)
@@ -106,8 +90,8 @@ class WayTests(SynchronousTestCase):
         self.theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.theirs.close()
         self.ask("SET k i POINT 1 2", OK)
-        self.assertEqual(self.line.way, NO_WAY)
-        self.reactor.doIteration(0)
+        self.assertEqual(self.line.way, NO_DESCRIPTOR)
+        self.turn()
         self.assertEqual((self.left, self.bench.side.in_flight), ([self.descriptor], 0))
 
     def test_resp3(self) -> None:
@@ -116,10 +100,10 @@ class WayTests(SynchronousTestCase):
             take([(self.line, encode_request([b"HELLO", b"%d" % version]))])
             for _ in range(3):
                 self.ask("GET k i", b"$-1\r\n")
-            self.assertEqual(self.line.way, NO_WAY if version == 3 else self.descriptor)
+            self.assertEqual(self.line.way, NO_DESCRIPTOR if version == 3 else self.descriptor)
             found = b""
             while not found.endswith(null * 3):
-                self.reactor.doIteration(0)
+                self.turn()
                 found += self.theirs.recv(4096)
 
     def test_end(self) -> None:
@@ -128,7 +112,7 @@ class WayTests(SynchronousTestCase):
             self.protocol._closing = False
             self.protocol._way = self.line.way = self.descriptor
             end()
-            self.assertEqual(self.line.way, NO_WAY, number)
+            self.assertEqual(self.line.way, NO_DESCRIPTOR, number)
         self.protocol._way = self.line.way = self.descriptor
         self.protocol.connectionLost(Failure(ConnectionDone()))
-        self.assertEqual((self.line.way, self.left), (NO_WAY, [self.descriptor]))
+        self.assertEqual((self.line.way, self.left), (NO_DESCRIPTOR, [self.descriptor]))
