@@ -4,7 +4,7 @@ From the top down; imports go down only, C{tests/unit/test_layers.py} has the ta
 
  - L{tile38cm.tap}: the command line of C{twist}; L{tile38cm.dev}: a cluster here, a Consul in memory
  - L{tile38cm.service}: one node's life, started and stopped in order
- - L{tile38cm.antecedents}: what came before this start
+ - L{tile38cm.claim}: no other manager here; L{tile38cm.antecedents}: what came before this start
  - L{tile38cm.node}: its parts, built and joined; L{tile38cm.duties}: what the election asks for, done;
    L{tile38cm.routing}: where requests go, and whether they may; L{tile38cm.figures}: what it knows of itself;
    L{tile38cm.erasure}: starting over, one node at a time; L{tile38cm.handover}: another node leads;

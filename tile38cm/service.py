@@ -1,6 +1,6 @@
 """One node's life: started in order, stopped in order.
 
-Start: state directory, Tile38 answers and is fenced, Consul has a leader,
+Start: no other manager of this Tile38, state directory, Tile38 answers and is fenced, Consul has a leader,
 certificates, listeners, registration, election.  Each missing thing is waited
 for; only what no waiting can mend (an address in use, an unusable state
 directory) ends the process.
@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
@@ -25,6 +25,7 @@ from twisted.logger import Logger
 
 from tile38cm import __version__
 from tile38cm.antecedents import Antecedents
+from tile38cm.claim import Claim, ClaimedError
 from tile38cm.coordination.consul import ConsulError, Unclear
 from tile38cm.coordination.store import Twin
 from tile38cm.endpoints import listening_on
@@ -37,7 +38,7 @@ from tile38cm.operate.registration import Registration
 from tile38cm.requests import Means, Requests
 from tile38cm.settings import Address, Settings
 from tile38cm.state import Remembered, StateError
-from tile38cm.tasks import Tasks, pause, within
+from tile38cm.tasks import Tasks, pause, quietly, within
 from tile38cm.tile38 import Tile38Error
 
 #: How often the election looks at the clock: so many times in a lease.
@@ -64,6 +65,7 @@ class NodeService(Service):
         self._reactor = reactor
         self._settings = settings
         self._node = Node(reactor, settings)
+        self._claim = Claim(reactor, settings.server)
         self._tasks = Tasks()
         self._ports: list[IListeningPort] = []
         self._registration: Registration | None = None
@@ -96,11 +98,12 @@ class NodeService(Service):
             consul=settings.consul.unix_socket or str(settings.consul.address),
         )
         try:
+            self._claim.take()
             before = self._node.state.open()
             self._node.footing.load(before.starts == 0)
             self._node.backlog.load()
             self._node.replica.contact.load()
-        except (StateError, OSError) as e:
+        except (ClaimedError, StateError, OSError) as e:
             self._fatal(str(e))
             return
         self._tasks.start(self._begin(before), "starting")
@@ -338,7 +341,7 @@ class NodeService(Service):
             await self._metrics.stop()
         self._step = "closing the listeners"
         for port in self._ports:
-            await _quietly(port.stopListening())
+            await quietly(port.stopListening())
         node.writer_listener.stop()
         node.reader_listener.stop()
         node.sentinel.stop()
@@ -361,8 +364,9 @@ class NodeService(Service):
         await node.store.leave()
         await node.health.stop()
         await node.tile38.stop()
-        await _quietly(node.mesh.stopService())
+        await quietly(node.mesh.stopService())
         await node.consul.close()
+        await self._claim.release()
 
     async def _hand_over(self) -> None:
         """Let another member lead before this one goes."""
@@ -387,12 +391,3 @@ class NodeService(Service):
         except Tile38Error:
             return
         self._node.state.change(clean=(position, size))
-
-
-async def _quietly(ending: Any) -> None:
-    """Wait for an end that may be no Deferred, or cancelled."""
-    try:
-        if isinstance(ending, Deferred):
-            await ending
-    except CancelledError:
-        pass

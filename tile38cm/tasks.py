@@ -49,6 +49,15 @@ async def within(
             timer.cancel()
 
 
+async def quietly(ending: Any) -> None:
+    """Wait for an end that may be no Deferred, or cancelled."""
+    try:
+        if isinstance(ending, Deferred):
+            await ending
+    except CancelledError:
+        pass
+
+
 #: Seconds until what goes on for ever begins anew after a mistake.
 BEGIN_ANEW = 0.5
 

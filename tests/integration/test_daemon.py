@@ -79,6 +79,24 @@ class RefusalTests(SynchronousTestCase):
             self.assertNotIn("Traceback", node.manager.text())
             self.assertFalse(node.writable())
 
+    def test_second_manager(self) -> None:
+        """A second manager beside one Tile38 ends with a sentence that names the first; clients write on."""
+        with Lab(nodes=2) as lab:
+            first, second = lab.nodes
+            first.start()
+            lab.wait_settled(first)
+            flags = second.manager.flags
+            flags[flags.index("--server.addr") + 1] = first.host
+            (sentence,) = self.sentences(self.ended(second.manager, 1))
+            assert first.manager.process is not None
+            self.assertIn(f"process {first.manager.process.pid} manages Tile38 at {first.host}:", sentence)
+            self.assertIn("--server.addr", sentence)
+            self.assertNotIn("Traceback", second.manager.text())
+            self.assertEqual(lab.write(first, "SET", "fleet", "1", "POINT", 1, 2), "OK")
+            first.manager.kill()
+            first.manager.start()
+            lab.wait_settled(first)
+
     def test_state_directory(self) -> None:
         """A state directory that cannot be used ends the process in the same way."""
         with Lab(nodes=1) as lab:

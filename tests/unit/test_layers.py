@@ -50,6 +50,7 @@ LEVELS: tuple[tuple[tuple[str, ...], ...], ...] = (
         ("tls",),
         ("state",),
         ("footing",),
+        ("claim",),
     ),
     (("peers",), ("health",), ("coordination.cluster",), ("coordination.store", "coordination.secret")),
     (("proxy",), ("replication",), ("operate",), ("sentinel",)),
