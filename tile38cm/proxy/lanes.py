@@ -4,12 +4,13 @@ Connections to servers that all clients of a side share.
 A lane carries requests that leave no state behind, of one weight and one
 C{OUTPUT} each, so that nothing large stands before something small.  There is
 one for light requests, since the more of them travel together the cheaper
-each is, and there are several for searches, which a server answers side by
-side on several connections.
+each is, and there are some for searches, which a server answers side by side
+on several connections.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection
 from typing import Protocol
 
@@ -24,8 +25,19 @@ from tile38cm.settings import Secret
 from tile38cm.wire.resp import Output
 from tile38cm.wire.weights import SEARCH
 
-#: How many lanes there are for searches; of each other weight there is one.
-SEARCH_LANES = 4
+
+def search_lanes(processors: int | None) -> int:
+    """
+    How many lanes for searches keep a server with so many processors busy; of each other weight there is one.
+
+    One more than it can work on, since a lane whose replies are on their way has no work for it; each beyond
+    that makes searches dearer here, because fewer of them travel together.
+    """
+    return min(max(processors or 1, 1) + 1, 8)
+
+
+#: A server is beside its manager, and other nodes are taken to be like this one.
+SEARCH_LANES = search_lanes(os.cpu_count())
 
 
 class Passenger(Protocol):

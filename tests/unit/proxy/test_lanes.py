@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.unit.proxy.fakes import Bench, Caller, Connected, FakeTarget, role
+from tile38cm.proxy.lanes import search_lanes
 from tile38cm.proxy.limits import Limits
 from tile38cm.proxy.upstream import ENOUGH, Upstream
 from tile38cm.wire.resp import encode_request
@@ -19,6 +20,15 @@ NEAR, SCAN = "NEARBY k LIMIT 3 POINT 1 2", "SCAN k"
 def words(text: str) -> list[bytes]:
     """A request as the server sees it."""
     return text.encode().split()
+
+
+class SearchLanesTests(SynchronousTestCase):
+    """How many searches a server works on side by side"""
+
+    def test_by_processors(self) -> None:
+        """One more than processors, and a few where nobody knows them or there are many."""
+        lanes = {count: search_lanes(count) for count in (None, 1, 2, 4, 7, 64)}
+        self.assertEqual(lanes, {None: 2, 1: 2, 2: 3, 4: 5, 7: 8, 64: 8})
 
 
 class LaneCase(SynchronousTestCase):
