@@ -30,6 +30,12 @@ from tile38cm.flags.values import WrongValue
 from tile38cm.settings import Settings
 from tile38cm.turns import hasten
 
+#: Behind, or before, the sentence that says what is wrong.
+HINT = """\
+"twist tile38cm --help" explains every flag; with --check behind the others it prints what
+would be used, and where each value comes from.
+"""
+
 
 class Options(UsageOptions):
     """The command line; after C{parseOptions} C{settings} is what everything else is made from.
@@ -64,8 +70,8 @@ class Options(UsageOptions):
         sys.exit(0)
 
     def getUsage(self, width: int | None = None) -> str:
-        """What twist and twistd print on wrong usage."""
-        return pages.help_page()
+        """What twist and twistd print on wrong usage: few lines, so that the error stays in sight."""
+        return HINT
 
     def parseArgs(self, *junk: str) -> None:
         if junk:

@@ -122,11 +122,12 @@ class OptionsTests(SynchronousTestCase):
         options.parseOptions(REQUIRED_FLAGS)
         self.assertIsNot(options.parent["fileLogObserverFactory"], before)
 
-    def test_wrong_usage_shows_our_help(self) -> None:
-        """What twist prints after the sentence is the page of C{--help}."""
+    def test_wrong_usage_in_sight(self) -> None:
+        """What twist prints after the sentence tells where the flags are; it stays in sight."""
         twist = TwistOptions()
         self.assertRaises(UsageError, twist.parseOptions, ["tile38cm", "--id", ""])
-        self.assertIn("  --bind.port.leader PORT  [BIND_PORT_LEADER; required]", str(twist))
+        self.assertIn("twist tile38cm --help", str(twist))
+        self.assertLess(len(str(twist).splitlines()), 8)
 
 
 class TwistdTests(SynchronousTestCase):
