@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
-from tests.real import RealConsul
+from tests.real_consul import RealConsul
 
 #: Where the cluster's keys are in Consul.
 PREFIX = "_locks/tile38/cluster/manager"

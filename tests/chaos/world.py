@@ -26,7 +26,8 @@ from attrs import define, field
 from tests.chaos.links import Relay, Wire
 from tests.chaos.options import NODES, Options
 from tests.cluster import PREFIX, READER_PORT, TILE38_PORT, WRITER_PORT, flags_of, leaf_context
-from tests.real import ROOT, RealConsul, RealTile38, Reply, free_ports
+from tests.real import ROOT, RealTile38, Reply, free_ports
+from tests.real_consul import RealConsul
 
 CONSUL_PORT = 8500
 #: Seconds until what an ended manager printed has been copied.

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.integration.lab import Lab, Plan
-from tests.real import NO_PORTS, RealConsul, wait_for
+from tests.real import wait_for
+from tests.real_consul import NO_PORTS, RealConsul
 
 SERVERS = 3
 HTTP, SERF, RAFT = 8500, 8301, 8300

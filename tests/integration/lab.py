@@ -34,7 +34,8 @@ from attrs import define, field, frozen
 
 from tests import cluster
 from tests.integration.load import Client
-from tests.real import ROOT, Program, RealConsul, RealTile38, Reply, wait_for
+from tests.real import ROOT, Program, RealTile38, Reply, wait_for
+from tests.real_consul import RealConsul
 from tile38cm.dev.processes import free_ports
 
 T = TypeVar("T")

@@ -17,7 +17,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
-from tests.real import NO_PORTS, RealConsul, free_ports
+from tests.real import free_ports
+from tests.real_consul import NO_PORTS, RealConsul
 from tile38cm.coordination.consul import Unclear, consul_client
 from tile38cm.settings import Address, ConsulSettings
 

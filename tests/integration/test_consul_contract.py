@@ -15,7 +15,8 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from tests.contracts import consul as contract
-from tests.real import ROOT, RealConsul
+from tests.real import ROOT
+from tests.real_consul import RealConsul
 from tile38cm.coordination.consul import CheckNotExists, Consul, Lock, Refused, Set, consul_client
 from tile38cm.coordination.watch import Watch
 from tile38cm.dev.consul import site

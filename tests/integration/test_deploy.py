@@ -8,7 +8,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.real import ROOT, RealConsul, require
+from tests.real import ROOT, require
+from tests.real_consul import RealConsul
 from tile38cm.tap import Options
 
 DEPLOY = ROOT / "deploy"

@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.integration.lab import READER_PORT, Lab, Node, settled_lab
 from tests.integration.load import Load
 from tests.integration.long import by_length
-from tests.integration.test_operations import ctl
+from tests.integration.operating import ctl
 from tests.real import wait_for
 from tile38cm.wire.resp import encode_request
 

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from tests.real import RealConsul
+from tests.real_consul import RealConsul
 from tests.unit.operate.test_registration import SETTINGS, R, W
 from tile38cm.coordination.consul import consul_client
 from tile38cm.operate import registration

@@ -19,7 +19,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from tests.certificates import key_pem, new_key
-from tests.real import LOOPBACK, RealConsul
+from tests.real import LOOPBACK
+from tests.real_consul import RealConsul
 from tile38cm.coordination.consul import consul_client
 from tile38cm.coordination.watch import Watch
 from tile38cm.settings import Address, ConsulSettings, Settings

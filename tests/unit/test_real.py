@@ -1,4 +1,4 @@
-"""Tests of L{tests.real}, without any server."""
+"""Tests of L{tests.real} and L{tests.real_consul}, without any server."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from unittest import SkipTest
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests import real
+from tests.real_consul import RealConsul
 
 
 class RequireTests(SynchronousTestCase):
@@ -42,7 +43,7 @@ class EmbeddedConsulTests(SynchronousTestCase):
     def test_skips(self) -> None:
         """It is skipped, and says what it is about."""
         self.patch(os, "environ", {"TILE38CM_EMBEDDED": "1"})
-        consul = real.RealConsul(directory=Path(self.mktemp()), config={"session_ttl_min": "200ms"})
+        consul = RealConsul(directory=Path(self.mktemp()), config={"session_ttl_min": "200ms"})
         self.assertEqual(consul.arguments()[-2:], ["--session-ttl-min", "0.2"])
         consul.config["tls"] = {}
         self.assertIn("cannot be told of tls", str(self.assertRaises(SkipTest, consul.arguments)))

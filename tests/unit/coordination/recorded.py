@@ -24,6 +24,11 @@ def status(leader: str = "A", *others: str, epoch: int = 1, version: int = 1) ->
     return Status("cluster", version, epoch, leader, frozenset({leader, *others}), LEASE, f"n{version}")
 
 
+def beat(epoch: int = 1, leader: str = "A", seq: int = 1) -> Heartbeat:
+    """A heartbeat of the leader."""
+    return Heartbeat(epoch, leader, seq, LEASE, 100)
+
+
 @define
 class Effects:
     """All that the election asked for, in order: the method's name and its arguments."""

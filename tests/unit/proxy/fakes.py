@@ -26,6 +26,17 @@ from tile38cm.settings import Secret
 from tile38cm.wire.requests import Request, RequestParser
 from tile38cm.wire.resp import encode_request
 
+OK = b"+OK\r\n"
+ASK = [b"ROLE"]
+SET = "SET k i POINT 1 2"
+DEL = "DEL k i"
+GET = "GET k i"
+
+
+def words(text: str) -> list[bytes]:
+    """A request as the server sees it."""
+    return text.encode().split()
+
 
 @define(eq=False)
 class Changing:

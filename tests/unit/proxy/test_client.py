@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.unit.proxy.fakes import Bench, Caller, role
+from tests.unit.proxy.fakes import OK, Bench, Caller, role
 from tile38cm.proxy import listener
 from tile38cm.proxy.client import FAREWELL
 from tile38cm.proxy.limits import Limits
 from tile38cm.proxy.session import Login
 from tile38cm.settings import Secret
 from tile38cm.wire.resp import encode_request
-
-OK = b"+OK\r\n"
 
 
 class EndTests(SynchronousTestCase):

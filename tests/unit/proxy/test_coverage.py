@@ -6,12 +6,10 @@ import gc
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.unit.proxy.fakes import Bench, Caller, role
+from tests.unit.proxy.fakes import OK, SET, Bench, Caller, role
 from tile38cm.proxy.coverage import PATIENCE, ROOM
 from tile38cm.proxy.exchange import Exchange
 
-OK = b"+OK\r\n"
-SET = "SET k i POINT 1 2"
 SEARCH = "NEARBY k POINT 1 2 3"
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.unit.proxy.fakes import Bench, Caller, FakeTarget, role
+from tests.unit.proxy.fakes import GET, OK, SET, Bench, Caller, FakeTarget, role
 from tile38cm.proxy.client import Client
 from tile38cm.proxy.exchange import LARGE_REPLY
 from tile38cm.proxy.express import take
@@ -17,8 +17,7 @@ from tile38cm.proxy.line import Line
 from tile38cm.wire.bundles import BundleScanner, plain_request
 from tile38cm.wire.resp import encode_request
 
-OK = b"+OK\r\n"
-SET, GET, NEAR = "SET k i POINT 1 2", "GET k i", "NEARBY k LIMIT 10 IDS POINT 1 2"
+NEAR = "NEARBY k LIMIT 10 IDS POINT 1 2"
 #: Most of them as the one before, so that there is a short way for them.
 PLAIN = [GET] * 24 + [SET] * 8 + [NEAR] * 3 + ["set k j POINT 1 2"]
 #: What is nearly plain, and what chooses something for what follows.

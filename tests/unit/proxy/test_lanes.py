@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.unit.proxy.fakes import Bench, Caller, Connected, FakeTarget, role
+from tests.unit.proxy.fakes import ASK, DEL, GET, OK, SET, Bench, Caller, Connected, FakeTarget, role, words
 from tile38cm.proxy.lanes import search_lanes
 from tile38cm.proxy.limits import Limits
 from tile38cm.proxy.upstream import ENOUGH, Upstream
 from tile38cm.wire.resp import encode_request
 from tile38cm.wire.weights import LIGHT, SEARCH, VALUE
 
-OK = b"+OK\r\n"
-ASK = [b"ROLE"]
-SET, DEL, GET = "SET k i POINT 1 2", "DEL k i", "GET k i"
 NEAR, SCAN = "NEARBY k LIMIT 3 POINT 1 2", "SCAN k"
-
-
-def words(text: str) -> list[bytes]:
-    """A request as the server sees it."""
-    return text.encode().split()
 
 
 class SearchLanesTests(SynchronousTestCase):

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.unit.proxy.fakes import Bench, FakeTarget, role
+from tests.unit.proxy.fakes import OK, Bench, FakeTarget, role, words
 from tile38cm.wire.resp import encode_request
 
-OK = b"+OK\r\n"
 FENCE = "NEARBY k FENCE POINT 1 2 3"
 EVENT = b"$2\r\n{}\r\n"
-
-
-def words(text: str) -> list[bytes]:
-    """A request as the server sees it."""
-    return text.encode().split()
 
 
 class LiveTests(SynchronousTestCase):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.unit.proxy.fakes import Bench, FakeTarget, role
+from tests.unit.proxy.fakes import GET, Bench, FakeTarget, role
 
-GET = "GET k i"
 ASKED = [[b"GET", b"k", b"i"]]
 
 

@@ -8,7 +8,7 @@ import struct
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
-from tests.unit.proxy.fakes import Bench, role
+from tests.unit.proxy.fakes import OK, Bench, role
 from tests.unit.test_turns import ReactorTests
 from tile38cm.proxy import client
 from tile38cm.proxy.client import Client
@@ -16,7 +16,6 @@ from tile38cm.proxy.express import take
 from tile38cm.turns import NO_DESCRIPTOR
 from tile38cm.wire.resp import encode_request
 
-OK = b"+OK\r\n"
 SMALL = b"$1\r\nx\r\n"
 #: Which is nothing large yet.
 VALUE = b"$60000\r\n%b\r\n" % (b"x" * 60000)
